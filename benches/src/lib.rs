@@ -1,0 +1,1 @@
+//! Nothing but benches lives here; see `benches/`.

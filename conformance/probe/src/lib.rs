@@ -1,0 +1,1 @@
+//! Probes: boundary actions.

@@ -1,0 +1,1 @@
+//! The network face: authentication, HTTP, JSON-RPC.

@@ -1,0 +1,21 @@
+//! The ClawProof reference runtime: an agent runtime in which five layers of defence are real.
+//!
+//! Rooms stand in one order and a room never names one to its right:
+//! `requirement, audit, boundary -> rate, vault, config -> registry, sandbox -> agent -> gateway`.
+//! `cargo xtask tidy` holds that order.
+
+pub mod requirement;
+
+pub mod audit;
+pub mod boundary;
+
+pub mod config;
+pub mod rate;
+pub mod vault;
+
+pub mod registry;
+pub mod sandbox;
+
+pub mod agent;
+
+pub mod gateway;

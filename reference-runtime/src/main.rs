@@ -1,0 +1,2 @@
+//! The runtime's command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Rates: how often a client may ask and a session may speak.

@@ -1,0 +1,195 @@
+//! The requirements that this runtime upholds, and the one seam at which a check can be missing.
+//!
+//! Every defence asks its requirement first. In a normal build the answer is a constant, so the
+//! question costs nothing; in a build with the cargo feature `knockout`, which is never default
+//! and does not compile in a release profile, one named requirement can be switched off so that
+//! the suite can show that it notices. This file must never know what any check does.
+
+use std::fmt;
+
+use crate::audit::Rejection;
+
+#[cfg(all(feature = "knockout", not(debug_assertions)))]
+compile_error!("the `knockout` feature switches defences off and is refused in a release profile");
+
+/// One requirement of the catalogue, by its permanent id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Requirement(&'static str);
+
+impl Requirement {
+    /// The permanent id, such as `input.json-depth`.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        self.0
+    }
+
+    /// Whether the defence is in force. Always true but for a knocked-out requirement.
+    #[must_use]
+    #[inline]
+    pub fn enforced(self) -> bool {
+        #[cfg(feature = "knockout")]
+        return knockout::current() != Some(self);
+        #[cfg(not(feature = "knockout"))]
+        true
+    }
+
+    /// The one form of a check: refuses with `public` (what the caller reads) and the cause (what
+    /// the log reads) unless `holds`.
+    ///
+    /// # Errors
+    /// The rejection that names this requirement.
+    #[inline]
+    pub fn check(
+        self,
+        holds: bool,
+        public: &'static str,
+        cause: impl FnOnce() -> String,
+    ) -> Result<(), Rejection> {
+        if holds || !self.enforced() { Ok(()) } else { Err(self.refuse(public, cause())) }
+    }
+
+    /// A rejection that names this requirement, for refusals that are not a yes-or-no check.
+    #[must_use]
+    pub fn refuse(self, public: &'static str, cause: impl Into<String>) -> Rejection {
+        Rejection::new(self, public, cause)
+    }
+
+    /// The requirement with this id, if this runtime knows it.
+    #[must_use]
+    pub fn named(id: &str) -> Option<Self> {
+        ALL.iter().copied().find(|requirement| requirement.0 == id)
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl fmt::Debug for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+macro_rules! requirements {
+    ($($name:ident = $id:literal;)*) => {
+        $(
+            #[doc = concat!("`", $id, "`")]
+            pub const $name: Requirement = Requirement($id);
+        )*
+        /// Every requirement that has a check in this runtime.
+        pub const ALL: &[Requirement] = &[$($name),*];
+    };
+}
+
+requirements! {
+    INPUT_MESSAGE_SIZE = "input.message-size";
+    INPUT_ATTACHMENT_SIZE = "input.attachment-size";
+    INPUT_ATTACHMENT_COUNT = "input.attachment-count";
+    INPUT_JSON_DEPTH = "input.json-depth";
+    INPUT_JSON_STRICT = "input.json-strict";
+    INPUT_NULL_BYTE = "input.null-byte";
+    INPUT_CONTROL_CHARS = "input.control-chars";
+    INPUT_UTF8 = "input.utf8";
+    INPUT_ALL_DOORS = "input.all-doors";
+    INPUT_BOUNDED_MEMORY = "input.bounded-memory";
+    PATH_TRAVERSAL = "path.traversal";
+    PATH_ABSOLUTE = "path.absolute";
+    PATH_LINK = "path.link";
+    PATH_OS_ALIAS = "path.os-alias";
+    REGISTRY_ONLY_REGISTERED = "registry.only-registered";
+    REGISTRY_EXACT_NAME = "registry.exact-name";
+    REGISTRY_NO_CONJURING = "registry.no-conjuring";
+    REGISTRY_SCHEMA = "registry.schema";
+    REGISTRY_NO_SHELL = "registry.no-shell";
+    REGISTRY_CAPABILITY = "registry.capability";
+    REGISTRY_NO_SHADOW = "registry.no-shadow";
+    REGISTRY_CALL_INTEGRITY = "registry.call-integrity";
+    SANDBOX_DEFAULT_STRICT = "sandbox.default-strict";
+    SANDBOX_LEVELS = "sandbox.levels";
+    SANDBOX_LOOSER_PER_TOOL = "sandbox.looser-per-tool";
+    SANDBOX_FAIL_CLOSED = "sandbox.fail-closed";
+    SANDBOX_HONEST = "sandbox.honest";
+    SANDBOX_REAP = "sandbox.reap";
+    SANDBOX_FS = "sandbox.fs";
+    SANDBOX_NET = "sandbox.net";
+    SANDBOX_PROC = "sandbox.proc";
+    SANDBOX_KERN = "sandbox.kern";
+    SANDBOX_IPC = "sandbox.ipc";
+    SANDBOX_RES = "sandbox.res";
+    SANDBOX_ENV = "sandbox.env";
+    SANDBOX_TERM = "sandbox.term";
+    VAULT_KDF = "vault.kdf";
+    VAULT_CIPHER = "vault.cipher";
+    VAULT_TAMPER = "vault.tamper";
+    VAULT_SWAP = "vault.swap";
+    VAULT_DOWNGRADE = "vault.downgrade";
+    VAULT_PERMISSIONS = "vault.permissions";
+    VAULT_NO_PLAINTEXT = "vault.no-plaintext";
+    VAULT_CRASH_SAFE = "vault.crash-safe";
+    SECRET_REDACTED = "secret.redacted";
+    SECRET_NO_LEAK = "secret.no-leak";
+    SECRET_ZEROED = "secret.zeroed";
+    ERROR_SANITISED = "error.sanitised";
+    ERROR_NO_PANIC = "error.no-panic";
+    ERROR_DENY = "error.deny";
+    AUDIT_AUTH = "audit.auth";
+    AUDIT_AUTHORIZATION = "audit.authorization";
+    AUDIT_TOOL = "audit.tool";
+    AUDIT_CONFIG = "audit.config";
+    AUDIT_RATE_LIMIT = "audit.rate-limit";
+    AUDIT_INTEGRITY = "audit.integrity";
+    AUDIT_RECONCILED = "audit.reconciled";
+    AUTH_REQUIRED = "auth.required";
+    AUTH_ORIGIN = "auth.origin";
+    AUTH_NO_ORACLE = "auth.no-oracle";
+    RATE_CLIENT = "rate.client";
+    RATE_SESSION = "rate.session";
+    RATE_IDENTITY = "rate.identity";
+    RATE_OVERRIDE = "rate.override";
+    RATE_BOUNDED = "rate.bounded";
+}
+
+/// The switch of the suite's self-test. It exists in `knockout` builds only.
+#[cfg(feature = "knockout")]
+pub mod knockout {
+    use std::sync::OnceLock;
+
+    use super::Requirement;
+
+    static CURRENT: OnceLock<Requirement> = OnceLock::new();
+
+    /// Switches one requirement off for the life of this process; the first call wins.
+    pub fn set(requirement: Requirement) {
+        CURRENT.get_or_init(|| requirement);
+    }
+
+    /// The requirement that is switched off, to be handed on to the sandbox shim.
+    #[must_use]
+    pub fn current() -> Option<Requirement> {
+        CURRENT.get().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_found_by_name() {
+        for requirement in ALL {
+            assert_eq!(Requirement::named(requirement.id()), Some(*requirement));
+            assert_eq!(ALL.iter().filter(|other| other.id() == requirement.id()).count(), 1);
+        }
+        assert_eq!(Requirement::named("input.nothing"), None);
+    }
+
+    #[test]
+    fn a_failed_check_names_its_requirement() {
+        let refusal = INPUT_UTF8.check(false, "not UTF-8", || "byte 3".into()).unwrap_err();
+        assert_eq!(refusal.requirement(), INPUT_UTF8);
+        assert!(INPUT_UTF8.check(true, "not UTF-8", String::new).is_ok());
+    }
+}

@@ -1,0 +1,1 @@
+//! Layer 3: the operating system holds what a tool may do.
