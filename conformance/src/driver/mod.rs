@@ -1,1 +1,76 @@
-//! Room: driver.
+//! Room: driver. How a target's surfaces are reached. A driver carries bytes there and back;
+//! it must never know what is expected of the answer.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+/// Why a driver brought nothing back.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The target refused to run it, in its own words; nothing ran.
+    #[error("the target refused: {0}")]
+    Refused(String),
+    /// The manifest does not say how this is done on this target.
+    #[error("the manifest has no {0}")]
+    Unsupported(String),
+    /// No answer in time, in milliseconds.
+    #[error("no answer within {0} ms")]
+    Timeout(u64),
+    /// The target's process was gone, or closed the connection without an answer.
+    #[error("the target gave no answer: {0}")]
+    Died(String),
+    /// The suite's own side failed; says nothing about the target.
+    #[error("the suite failed: {0}")]
+    Harness(String),
+}
+
+/// How long one confined run may take and how much of its output is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct RunLimits {
+    /// Wall time, after which the driver gives up (and, where it can, kills what it started).
+    pub time: Duration,
+    /// Bytes kept of standard output, and again of standard error.
+    pub output: usize,
+}
+
+impl Default for RunLimits {
+    /// Ten seconds; 1 MB of each stream.
+    fn default() -> Self {
+        Self { time: Duration::from_secs(10), output: 1_000_000 }
+    }
+}
+
+/// What came back of one confined run. None of it is believed about *effects*: sensors decide.
+#[derive(Clone, Debug, Default)]
+pub struct Ran {
+    /// The exit status, where the driver can see it; `None` through a chat surface.
+    pub code: Option<i32>,
+    /// Standard output. Through a chat surface: the whole text of the tool result as the model
+    /// received it, unescaped once if it was JSON with an output field, so that marker lines
+    /// which the action printed stand in it.
+    pub stdout: Vec<u8>,
+    /// Standard error; empty through a chat surface.
+    pub stderr: Vec<u8>,
+    /// Wall time of the run as seen from outside.
+    pub elapsed: Duration,
+    /// Whether the driver had to end it.
+    pub timed_out: bool,
+}
+
+/// A way to run a command line inside the target's sandbox.
+pub trait Confine: Send + Sync {
+    /// Runs `argv` in the sandbox; `argv[0]` is an absolute path that the sandbox shows.
+    ///
+    /// # Errors
+    /// See [`DriverError`]; `Refused` where the target says that it will not run it.
+    fn run<'a>(
+        &'a self,
+        argv: &'a [String],
+        limits: RunLimits,
+    ) -> BoxFuture<'a, Result<Ran, DriverError>>;
+
+    /// The workspace, as the host sees it.
+    fn workspace(&self) -> &Path;
+}

@@ -1,1 +1,4 @@
-//! Room: target.
+//! Room: target. An implementation under test: its manifest, its disposable world, its life.
+//! It must never know a case, an expectation or a verdict.
+
+pub mod world;
