@@ -1,1 +1,195 @@
-//! The configuration file, openclaw.json (JSON5), read into a value; unknown keys are refused.
+//! The configuration file, openclaw.json (JSON5), read into a value; unknown keys are refused. It
+//! must never know the rooms that it configures, but for the limits of the boundary.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::{audit::Rejection, boundary::Limits, requirement};
+
+/// The whole configuration; every key of the file is optional and has a default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// The network face.
+    pub gateway: Gateway,
+    /// How much a caller may send.
+    #[serde(skip)]
+    pub limits: Limits,
+    /// How often a caller may ask.
+    pub rates: Rates,
+    /// The folder that tools work in; none: the command line must name it.
+    pub workspace: Option<PathBuf>,
+    /// How tools are contained.
+    pub sandbox: Sandbox,
+    /// The model that answers.
+    pub model: Model,
+    /// Which tools exist.
+    pub tools: Tools,
+    /// How long a turn may be.
+    pub agent: Agent,
+}
+
+/// `gateway`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gateway {
+    /// The address to listen on. Default `127.0.0.1:18789`.
+    pub listen: SocketAddr,
+    /// Values of `Origin` that are allowed beside the gateway's own. Default none.
+    pub origins: Vec<String>,
+    /// Values of `Host` that are allowed beside the gateway's own. Default none.
+    pub hosts: Vec<String>,
+}
+
+/// `rates`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Rates {
+    /// Requests of one client in any minute. Default 60.
+    pub requests_per_minute: u32,
+    /// Messages of one session in any minute. Default 30.
+    pub messages_per_minute: u32,
+}
+
+/// How tightly a tool is contained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Not contained.
+    None,
+    /// Workspace-only writes, network.
+    Relaxed,
+    /// Workspace-only writes, no network, isolated namespaces. The default.
+    Strict,
+}
+
+/// `sandbox`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sandbox {
+    /// The level for every tool that is not named in `tools`. Default strict.
+    pub level: Level,
+    /// Looser or tighter levels, by exact tool name.
+    pub tools: BTreeMap<String, Level>,
+    /// The unprivileged uid to drop to when the runtime runs as root.
+    pub uid: Option<u32>,
+    /// The time limit of one tool run. Default 30 s.
+    pub timeout: Duration,
+}
+
+/// Which model answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// Offline: understands a few fixed sentences. The default.
+    Scripted,
+    /// Anything that speaks the chat-completions protocol.
+    OpenAi,
+}
+
+/// `model`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Model {
+    /// Default scripted.
+    pub provider: Provider,
+    /// The base URL of an `openai` provider, without a trailing slash.
+    pub base_url: Option<String>,
+    /// The model's name at the provider.
+    pub name: Option<String>,
+    /// The *name of the vault record* that holds the key, never the key.
+    pub api_key: Option<String>,
+    /// The time limit of one answer. Default 60 s.
+    pub timeout: Duration,
+}
+
+/// `tools`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tools {
+    /// Names of tools that are not registered.
+    pub disabled: BTreeSet<String>,
+}
+
+/// `agent`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Agent {
+    /// Model answers in one turn. Default 16.
+    pub max_steps: u32,
+    /// The time limit of one turn. Default 120 s.
+    pub timeout: Duration,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 18789)),
+            origins: Vec::new(),
+            hosts: Vec::new(),
+        }
+    }
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self { requests_per_minute: 60, messages_per_minute: 30 }
+    }
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self {
+            level: Level::Strict,
+            tools: BTreeMap::new(),
+            uid: None,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self {
+            provider: Provider::Scripted,
+            base_url: None,
+            name: None,
+            api_key: None,
+            timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self { max_steps: 16, timeout: Duration::from_secs(120) }
+    }
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// A Layer 1 requirement that the file breaks, or `error.deny` with the sentence of what is
+    /// wrong as the cause (it is meant for the operator who wrote the file).
+    pub fn load(path: &Path) -> Result<Self, Rejection> {
+        let text = std::fs::read(path).map_err(|error| {
+            requirement::ERROR_DENY.refuse("the configuration cannot be read", error.to_string())
+        })?;
+        Self::parse(&text)
+    }
+
+    /// Reads a configuration from the bytes of a file.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, Rejection> {
+        let _ = bytes;
+        Err(requirement::ERROR_DENY.refuse("configuration files are not read yet", ""))
+    }
+
+    /// The level in force for a tool.
+    #[must_use]
+    pub fn level(&self, tool: &str) -> Level {
+        self.sandbox.tools.get(tool).copied().unwrap_or(self.sandbox.level)
+    }
+}

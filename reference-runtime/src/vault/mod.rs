@@ -1,1 +1,8 @@
-//! Layer 4: credentials, encrypted at rest.
+//! Layer 4: credentials, encrypted at rest. It must never show a secret but through
+//! [`ApiKey::expose`], and never know what a secret is for.
+
+mod secret;
+mod store;
+
+pub use secret::{ApiKey, MasterPassword};
+pub use store::Vault;

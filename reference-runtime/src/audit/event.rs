@@ -1,0 +1,128 @@
+//! What happened, as a value. It must never hold a secret that the redactor does not know.
+
+use serde_json::{Map, Value};
+
+use super::Correlation;
+use crate::requirement::{self, Requirement};
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// An attempt to authenticate.
+    Auth,
+    /// A decision whether something is allowed.
+    Authorization,
+    /// A tool run.
+    Tool,
+    /// A change of the configuration.
+    Config,
+    /// A rate limit that was hit.
+    RateLimit,
+}
+
+impl Kind {
+    /// The word in the record.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Authorization => "authorization",
+            Self::Tool => "tool",
+            Self::Config => "config",
+            Self::RateLimit => "rate-limit",
+        }
+    }
+
+    /// The requirement that asks for records of this kind.
+    #[must_use]
+    pub const fn requirement(self) -> Requirement {
+        match self {
+            Self::Auth => requirement::AUDIT_AUTH,
+            Self::Authorization => requirement::AUDIT_AUTHORIZATION,
+            Self::Tool => requirement::AUDIT_TOOL,
+            Self::Config => requirement::AUDIT_CONFIG,
+            Self::RateLimit => requirement::AUDIT_RATE_LIMIT,
+        }
+    }
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// A decision for.
+    Allow,
+    /// A decision against.
+    Deny,
+    /// Something ran to its end.
+    Completed,
+    /// Something ran and failed.
+    Failed,
+}
+
+impl Outcome {
+    /// The word in the record.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One event, before it is redacted, bounded, numbered and chained.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// What it is about.
+    pub kind: Kind,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Who: a token's id, a session, an address.
+    pub subject: String,
+    /// What: a method, a tool, a setting.
+    pub action: String,
+    /// The requirement that refused, if one did.
+    pub requirement: Option<Requirement>,
+    /// The request it belongs to.
+    pub correlation: Correlation,
+    /// Anything else; each value is redacted and bounded.
+    pub detail: Map<String, Value>,
+}
+
+impl Event {
+    /// An event with no requirement and no detail.
+    #[must_use]
+    pub fn new(
+        kind: Kind,
+        outcome: Outcome,
+        subject: impl Into<String>,
+        action: impl Into<String>,
+        correlation: Correlation,
+    ) -> Self {
+        Self {
+            kind,
+            outcome,
+            subject: subject.into(),
+            action: action.into(),
+            requirement: None,
+            correlation,
+            detail: Map::new(),
+        }
+    }
+
+    /// The event with one more detail.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.detail.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The event with the requirement that refused.
+    #[must_use]
+    pub fn refused_by(mut self, requirement: Requirement) -> Self {
+        self.requirement = Some(requirement);
+        self
+    }
+}
