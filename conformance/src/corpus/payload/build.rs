@@ -1,0 +1,199 @@
+//! Builds the bytes of an expression whose size has been worked out. Must never run unchecked.
+
+use serde_json::Value;
+
+use super::encode::{encode, json_escape, unhex, wtf8};
+use super::vars::ToolShape;
+use super::{Arguments, Count, Expr, Fill, Nest, Parameter, PayloadError, Vars};
+
+impl Expr {
+    /// The bytes of the expression.
+    ///
+    /// # Errors
+    /// As [`Expr::size`], which is asked first; nothing is built when it refuses.
+    pub fn build(&self, vars: &Vars) -> Result<Vec<u8>, PayloadError> {
+        let mut out = Vec::with_capacity(usize::try_from(self.size(vars)?).unwrap_or(0));
+        self.write(vars, &mut out)?;
+        Ok(out)
+    }
+
+    /// The bytes in the pieces in which they are delivered: more than one for `chunks` and `drip`
+    /// at the top, else one. Joined they are what [`Expr::build`] yields.
+    ///
+    /// # Errors
+    /// As [`Expr::build`].
+    pub fn pieces(&self, vars: &Vars) -> Result<Vec<Vec<u8>>, PayloadError> {
+        self.size(vars)?;
+        match self {
+            Self::Chunks(parts) => parts.iter().map(|part| part.build(vars)).collect(),
+            Self::Drip(drip) => {
+                let every = usize::try_from(drip.every).unwrap_or(usize::MAX);
+                Ok(drip.of.build(vars)?.chunks(every).map(<[u8]>::to_vec).collect())
+            }
+            whole => Ok(vec![whole.build(vars)?]),
+        }
+    }
+
+    fn write(&self, vars: &Vars, out: &mut Vec<u8>) -> Result<(), PayloadError> {
+        match self {
+            Self::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Hex(digits) => out.extend(unhex(digits)?),
+            Self::Wtf16(digits) => out.extend(wtf8(digits)?),
+            Self::Var(var) => out.extend(vars.get(*var).ok_or(PayloadError::Unset(*var))?),
+            Self::Repeat(repeat) => {
+                let unit = repeat.of.build(vars)?;
+                (0..repeat.times).for_each(|_| out.extend_from_slice(&unit));
+            }
+            Self::Concat(parts) | Self::Chunks(parts) => {
+                parts.iter().try_for_each(|part| part.write(vars, out))?;
+            }
+            Self::Count(count) => write_count(count, vars, out)?,
+            Self::Encode(job) => out.extend(encode(job.encoding, job.of.build(vars)?)?),
+            Self::Nest(nest) => write_nest(nest, vars, out)?,
+            Self::Fill(fill) => write_fill(fill, vars, out)?,
+            Self::Arguments(arguments) => write_arguments(arguments, vars, out)?,
+            Self::Drip(drip) => drip.of.write(vars, out)?,
+        }
+        Ok(())
+    }
+}
+
+fn optional(part: Option<&Expr>, vars: &Vars) -> Result<Vec<u8>, PayloadError> {
+    part.map_or_else(|| Ok(Vec::new()), |part| part.build(vars))
+}
+
+fn write_count(count: &Count, vars: &Vars, out: &mut Vec<u8>) -> Result<(), PayloadError> {
+    let (before, after) = (count.before.build(vars)?, count.after.build(vars)?);
+    let between = optional(count.between.as_deref(), vars)?;
+    for number in 0..count.times {
+        if number > 0 {
+            out.extend_from_slice(&between);
+        }
+        out.extend_from_slice(&before);
+        out.extend_from_slice(number.to_string().as_bytes());
+        out.extend_from_slice(&after);
+    }
+    Ok(())
+}
+
+fn write_nest(nest: &Nest, vars: &Vars, out: &mut Vec<u8>) -> Result<(), PayloadError> {
+    let depth = nest.depth.saturating_sub(vars.envelope());
+    let shell = |level: u64| {
+        let index = usize::try_from(level % nest.layers.len().max(1) as u64).unwrap_or(0);
+        nest.layers.get(index)
+    };
+    for level in 0..depth {
+        out.extend_from_slice(shell(level).map_or("", |shell| &shell.open).as_bytes());
+    }
+    out.extend(optional(nest.core.as_deref(), vars)?);
+    for level in (0..depth).rev() {
+        out.extend_from_slice(shell(level).map_or("", |shell| &shell.close).as_bytes());
+    }
+    Ok(())
+}
+
+fn write_fill(fill: &Fill, vars: &Vars, out: &mut Vec<u8>) -> Result<(), PayloadError> {
+    let before = optional(fill.before.as_deref(), vars)?;
+    let after = optional(fill.after.as_deref(), vars)?;
+    let unit = fill.with.build(vars)?;
+    let room = usize::try_from(fill.to).unwrap_or(0).saturating_sub(before.len() + after.len());
+    out.extend(before);
+    out.extend(unit.iter().copied().cycle().take(room));
+    out.extend(after);
+    Ok(())
+}
+
+/// Whether the shape asks for a parameter that the expression neither gives nor takes away.
+pub(super) fn needed(
+    arguments: &Arguments,
+    shape: &ToolShape,
+    parameter: Parameter,
+) -> Result<(), PayloadError> {
+    let asked = shape.arguments.values().any(|template| stands_for(template) == Some(parameter));
+    let given = match parameter {
+        Parameter::Path => arguments.path.is_some(),
+        Parameter::Content => arguments.content.is_some(),
+        Parameter::Argv => arguments.argv.is_some(),
+    };
+    let other = arguments.omit.contains(&parameter) || arguments.retype.contains_key(&parameter);
+    if asked && !given && !other {
+        let role = arguments.role;
+        return Err(PayloadError::Malformed(format!("arguments of {role:?} need {parameter:?}")));
+    }
+    Ok(())
+}
+
+fn stands_for(template: &Value) -> Option<Parameter> {
+    match template.as_str()? {
+        "${path}" => Some(Parameter::Path),
+        "${content}" => Some(Parameter::Content),
+        "${argv}" | "${command}" => Some(Parameter::Argv),
+        _ => None,
+    }
+}
+
+fn write_arguments(
+    arguments: &Arguments,
+    vars: &Vars,
+    out: &mut Vec<u8>,
+) -> Result<(), PayloadError> {
+    let shape = vars.naming().shape(arguments.role);
+    let mut members = Vec::new();
+    for (key, template) in &shape.arguments {
+        let value = match stands_for(template) {
+            Some(parameter) if arguments.omit.contains(&parameter) => continue,
+            Some(parameter) => match arguments.retype.get(&parameter) {
+                Some(other) => other.to_string().into_bytes(),
+                None => value_of(arguments, parameter, template, vars)?,
+            },
+            None => template.to_string().into_bytes(),
+        };
+        members.push((key.as_str(), value));
+    }
+    for (key, value) in &arguments.extra {
+        members.push((key, value.to_string().into_bytes()));
+    }
+    out.push(b'{');
+    for (index, (key, value)) in members.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend(quoted(key.as_bytes()));
+        out.push(b':');
+        out.extend_from_slice(value);
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn value_of(
+    arguments: &Arguments,
+    parameter: Parameter,
+    template: &Value,
+    vars: &Vars,
+) -> Result<Vec<u8>, PayloadError> {
+    match parameter {
+        Parameter::Path => Ok(quoted(&optional(arguments.path.as_ref(), vars)?)),
+        Parameter::Content => Ok(quoted(&optional(arguments.content.as_ref(), vars)?)),
+        Parameter::Argv => {
+            let argv = arguments.argv.iter().flatten().map(|item| item.build(vars));
+            let argv = argv.collect::<Result<Vec<_>, _>>()?;
+            if template.as_str() == Some("${command}") {
+                let words: Vec<_> = argv.iter().map(|word| shell_word(word)).collect();
+                return Ok(quoted(&words.join(&b' ')));
+            }
+            let words: Vec<_> = argv.iter().map(|word| quoted(word)).collect();
+            Ok([b"[".as_slice(), &words.join(&b','), b"]"].concat())
+        }
+    }
+}
+
+fn quoted(bytes: &[u8]) -> Vec<u8> {
+    [b"\"".as_slice(), &json_escape(bytes), b"\""].concat()
+}
+
+/// One word of a POSIX shell that stands for exactly these bytes.
+fn shell_word(bytes: &[u8]) -> Vec<u8> {
+    let inner = bytes.split(|byte| *byte == b'\'').collect::<Vec<_>>().join(br"'\''".as_slice());
+    [b"'".as_slice(), &inner, b"'"].concat()
+}

@@ -1,0 +1,437 @@
+//! One attack record: a technique class with its cases, as it stands in `attacks/<family>/<ID>.json`.
+//! Must never know a target, a run or what a case ended in.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::payload::{Expr, Role};
+
+/// One technique class with its cases.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The permanent id, such as `PT-013`; never used again.
+    pub id: String,
+    /// The family, equal to the letters of the id.
+    pub family: Family,
+    /// A short name of the technique.
+    pub title: String,
+    /// What the technique does and why it works where it works.
+    pub definition: String,
+    /// Whether the record counts.
+    pub status: Status,
+    /// The corpus version that first held it, such as `2026.1`.
+    pub since: String,
+    /// How bad a success is.
+    pub severity: Severity,
+    /// The requirements that the cases witness.
+    pub requirement: Vec<String>,
+    /// Public names of the technique.
+    #[serde(default)]
+    pub refs: Refs,
+    /// The SPDX licence of this file.
+    pub licence: String,
+    /// Where it comes from.
+    pub provenance: Provenance,
+    /// Attacks, each with a benign twin.
+    pub cases: Vec<Case>,
+}
+
+/// One attack or one benign twin.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// The permanent id, such as `PT-013.001`.
+    pub id: String,
+    /// Attack or benign.
+    pub kind: Kind,
+    /// Where the payload is delivered.
+    pub surface: Surface,
+    /// For an attack: the benign case on the same surface that must succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<String>,
+    /// What this case shows that its neighbours do not.
+    pub note: String,
+    /// The requirements of this case where they are fewer than the record's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requirement: Vec<String>,
+    /// What the host must be able to do; where it cannot, the case is not applicable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<Capability>,
+    /// What is put into place before, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub setup: Vec<Setup>,
+    /// The bytes delivered.
+    pub payload: Expr,
+    /// `message.text` alone: splice the payload into the JSON string without escaping it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub raw: bool,
+    /// `tool.arguments` alone: the tool that is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// What must be seen.
+    pub expect: Expect,
+}
+
+impl Case {
+    /// The requirements that this case witnesses: its own, else its record's.
+    #[must_use]
+    pub fn requirements<'a>(&'a self, record: &'a Record) -> &'a [String] {
+        if self.requirement.is_empty() { &record.requirement } else { &self.requirement }
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// The family of a technique.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Deserialize,
+    Serialize,
+    JsonSchema,
+    clap::ValueEnum,
+)]
+#[clap(rename_all = "UPPER")]
+pub enum Family {
+    /// Path traversal.
+    PT,
+    /// Command and argument injection.
+    CI,
+    /// JSON.
+    JS,
+    /// Unicode and control characters.
+    UC,
+    /// Oversize.
+    OP,
+    /// Secret exfiltration.
+    SX,
+    /// Tool-call conjuring.
+    TC,
+    /// Rates.
+    RL,
+    /// Plugin inter-process communication.
+    IP,
+    /// The credential store.
+    CS,
+    /// Log injection.
+    LI,
+}
+
+/// Whether a record counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It counts.
+    Active,
+    /// Its verdict is under discussion: it is played and shown, and does not count.
+    Disputed,
+    /// It is kept so that its id is not used again, and is not played.
+    Withdrawn,
+}
+
+/// How bad a success is.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Confuses.
+    Low,
+    /// Weakens a defence or denies service.
+    Medium,
+    /// Breaks one layer.
+    High,
+    /// Reads, writes or runs outside the boundary.
+    Critical,
+}
+
+/// Public names of a technique.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Refs {
+    /// Weaknesses, such as `CWE-22`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cwe: Vec<String>,
+    /// Known flaws, such as `CVE-2024-24576`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cve: Vec<String>,
+    /// Attack patterns, such as `CAPEC-126`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capec: Vec<String>,
+    /// Techniques, such as `T1059`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attack: Vec<String>,
+    /// Entries of a published list, such as `LLM01:2025`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owasp: Vec<String>,
+}
+
+/// Where a record comes from.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// How it came to be.
+    pub kind: Origin,
+    /// Who wrote it.
+    pub author: String,
+    /// When, as `YYYY-MM-DD`.
+    pub date: String,
+    /// What it was drawn from: names of public documents; empty for own work.
+    #[serde(default)]
+    pub sources: Vec<String>,
+}
+
+/// How a record came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// Written for this corpus.
+    Own,
+    /// Handed in by somebody from outside.
+    Submitted,
+    /// Converted from a list under another licence.
+    Imported,
+    /// Found by generated attacks and shrunk.
+    Explored,
+}
+
+/// Attack or benign twin.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Must have no effect.
+    Attack,
+    /// Must succeed.
+    Benign,
+}
+
+/// Where a payload is delivered.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
+)]
+pub enum Surface {
+    /// The text of a user's message.
+    #[serde(rename = "message.text")]
+    MessageText,
+    /// The JSON text of an opaque value inside a valid message request.
+    #[serde(rename = "http.json")]
+    HttpJson,
+    /// A whole request body.
+    #[serde(rename = "http.body")]
+    HttpBody,
+    /// The session id of a message.
+    #[serde(rename = "session.id")]
+    SessionId,
+    /// The path of the read tool, in a tool call of the model.
+    #[serde(rename = "tool.path.read")]
+    ToolPathRead,
+    /// The path of the write tool, in a tool call of the model.
+    #[serde(rename = "tool.path.write")]
+    ToolPathWrite,
+    /// One argument of a program run by the exec tool.
+    #[serde(rename = "tool.argument")]
+    ToolArgument,
+    /// The name in a tool call whose arguments write EFFECT.
+    #[serde(rename = "tool.name")]
+    ToolName,
+    /// The raw text of the arguments of a tool call; the case's `role` names the tool.
+    #[serde(rename = "tool.arguments")]
+    ToolArguments,
+    /// A real tool call, written as CALL is.
+    #[serde(rename = "tool.call")]
+    ToolCall,
+    /// The model's answer text.
+    #[serde(rename = "model.prose")]
+    ModelProse,
+    /// The content of a workspace file that the model asks to read.
+    #[serde(rename = "tool.result")]
+    ToolResult,
+}
+
+impl Surface {
+    /// Every surface, in order.
+    pub const ALL: &'static [Self] = &[
+        Self::MessageText,
+        Self::HttpJson,
+        Self::HttpBody,
+        Self::SessionId,
+        Self::ToolPathRead,
+        Self::ToolPathWrite,
+        Self::ToolArgument,
+        Self::ToolName,
+        Self::ToolArguments,
+        Self::ToolCall,
+        Self::ModelProse,
+        Self::ToolResult,
+    ];
+
+    /// The id as records write it, such as `message.text`.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::MessageText => "message.text",
+            Self::HttpJson => "http.json",
+            Self::HttpBody => "http.body",
+            Self::SessionId => "session.id",
+            Self::ToolPathRead => "tool.path.read",
+            Self::ToolPathWrite => "tool.path.write",
+            Self::ToolArgument => "tool.argument",
+            Self::ToolName => "tool.name",
+            Self::ToolArguments => "tool.arguments",
+            Self::ToolCall => "tool.call",
+            Self::ModelProse => "model.prose",
+            Self::ToolResult => "tool.result",
+        }
+    }
+}
+
+/// What a host must be able to do for a case to have a meaning.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Capability {
+    /// The host is Linux.
+    Linux,
+    /// The host is macOS.
+    Macos,
+    /// The host is Windows.
+    Windows,
+    /// Symbolic links can be made.
+    Symlink,
+    /// Hard links can be made.
+    Hardlink,
+    /// Named pipes can be made in a folder.
+    Fifo,
+    /// Junctions can be made.
+    Junction,
+    /// `/proc` is there.
+    Procfs,
+    /// File names are found in another case than they were made in.
+    Casefold,
+    /// File names are found in another Unicode normalisation than they were made in.
+    Normalising,
+    /// File names have 8.3 aliases.
+    ShortNames,
+}
+
+/// Something put into place before a case. Paths are relative to the workspace or begin with
+/// ROOT or OUTSIDE; the one who materialises them refuses any that leave the case's own world.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Setup {
+    /// A folder, with those above it.
+    Dir {
+        /// Where.
+        path: Expr,
+    },
+    /// A file, with the folders above it.
+    File {
+        /// Where.
+        path: Expr,
+        /// Its bytes.
+        content: Expr,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Where the link stands.
+        path: Expr,
+        /// What it says, byte for byte.
+        target: Expr,
+    },
+    /// A hard link.
+    Hardlink {
+        /// Where the new name stands.
+        path: Expr,
+        /// The file that gets it.
+        target: Expr,
+    },
+    /// A named pipe.
+    Fifo {
+        /// Where.
+        path: Expr,
+    },
+    /// A Windows junction.
+    Junction {
+        /// Where.
+        path: Expr,
+        /// The folder it leads to.
+        target: Expr,
+    },
+}
+
+/// What must be seen.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// The decision where no other is named for the system.
+    pub verdict: Decision,
+    /// Where a system differs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_os: BTreeMap<Os, Decision>,
+    /// Why that is the right answer.
+    pub reason: String,
+}
+
+impl Expect {
+    /// The decision on one system.
+    #[must_use]
+    pub fn on(&self, os: Os) -> Decision {
+        self.by_os.get(&os).copied().unwrap_or(self.verdict)
+    }
+}
+
+/// What a target may do with a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decision {
+    /// Refused.
+    Reject,
+    /// Accepted and intact.
+    Accept,
+    /// Without effect: taken as plain data, changed until harmless, or refused.
+    Neutralise,
+    /// Anything but an effect or a dead target.
+    Either,
+}
+
+/// The system a target runs on.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Os {
+    /// Linux.
+    Linux,
+    /// macOS.
+    Macos,
+    /// Windows.
+    Windows,
+}
+
+impl Os {
+    /// The system that this program runs on; every other Unix counts as Linux.
+    #[must_use]
+    pub const fn current() -> Self {
+        if cfg!(windows) {
+            Self::Windows
+        } else if cfg!(target_os = "macos") {
+            Self::Macos
+        } else {
+            Self::Linux
+        }
+    }
+}
