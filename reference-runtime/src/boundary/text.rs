@@ -36,12 +36,12 @@ pub fn message(text: String, limits: &Limits) -> Result<Checked<Message>, Reject
         || format!("{} bytes, the limit is {}", text.len(), limits.message_bytes),
     )?;
     no_null(&text)?;
-    controls(&text)?;
+    no_controls(&text)?;
     Ok(Checked::new(Message(text)))
 }
 
 /// Checks an identifier that a caller names something by: a session, a record, a call. It has 1 to
-/// [`MAX_IDENTIFIER`] bytes of ASCII letters, digits, `.`, `_`, `:`, `/` and `-`.
+/// [`MAX_IDENTIFIER`] bytes of ASCII letters, digits, `.`, `_`, `:`, `/`, `@` and `-`.
 ///
 /// # Errors
 /// The requirement of Layer 1 that the identifier breaks.
@@ -52,7 +52,7 @@ pub fn identifier(text: &str) -> Result<Checked<String>, Rejection> {
         || format!("{} bytes", text.len()),
     )?;
     no_null(text)?;
-    let plain = |c: char| c == '\0' || c.is_ascii_alphanumeric() || "._:/-".contains(c);
+    let plain = |c: char| c == '\0' || c.is_ascii_alphanumeric() || "._:/@-".contains(c);
     requirement::INPUT_CONTROL_CHARS.check(
         text.chars().all(plain),
         "the identifier holds characters that are not allowed",
@@ -61,7 +61,7 @@ pub fn identifier(text: &str) -> Result<Checked<String>, Rejection> {
     Ok(Checked::new(text.to_owned()))
 }
 
-/// Refuses U+0000, for text fields that have no other rule.
+/// Refuses U+0000: the rule of every text field, also of those that have no other.
 ///
 /// # Errors
 /// `input.null-byte`.
@@ -73,12 +73,98 @@ pub fn no_null(text: &str) -> Result<(), Rejection> {
     )
 }
 
-/// U+0000 is not this check's: it has a requirement of its own.
-fn controls(text: &str) -> Result<(), Rejection> {
-    let bad = |c: char| c.is_control() && !matches!(c, '\0' | '\t' | '\n' | '\r');
+/// Refuses C0 (but TAB, LF and CR), DEL and C1. U+0000 is not this check's: it has a requirement
+/// of its own.
+///
+/// # Errors
+/// `input.control-chars`.
+pub fn no_controls(text: &str) -> Result<(), Rejection> {
     requirement::INPUT_CONTROL_CHARS.check(
-        !text.chars().any(bad),
+        !has_controls(text),
         "the text holds control characters",
         || "C0, DEL or C1 in message text".to_owned(),
     )
+}
+
+/// C1 begins with the byte C2 in UTF-8, as some harmless characters do; so a whole chunk without
+/// suspicious bytes is passed at once, and only the others are looked at by character.
+fn has_controls(text: &str) -> bool {
+    const CHUNK: usize = 64;
+    let suspicious = |byte: u8| (byte < 0x20) | (byte == 0x7f) | (byte == 0xc2);
+    let bytes = text.as_bytes();
+    let (chunks, tail) = bytes.as_chunks::<CHUNK>();
+    let any = |chunk: &[u8]| chunk.iter().fold(false, |any, byte| any | suspicious(*byte));
+    let bad = |start: usize, chunk: &[u8]| {
+        // One byte more, so that a C1 character cut by the chunk's end is seen whole.
+        let end = (start + chunk.len() + 1).min(bytes.len());
+        let window = bytes.get(start..end).unwrap_or_default();
+        let c0 = |byte: &u8| matches!(byte, 1..=8 | 0x0b | 0x0c | 0x0e..=0x1f | 0x7f);
+        window.iter().any(c0) || window.windows(2).any(|pair| matches!(pair, [0xc2, 0x80..=0x9f]))
+    };
+    let whole = chunks.len() * CHUNK;
+    chunks.iter().enumerate().any(|(n, chunk)| any(chunk) && bad(n * CHUNK, chunk))
+        || (any(tail) && bad(whole, tail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requirement::Requirement;
+
+    fn verdict(text: &str) -> Option<Requirement> {
+        message(text.to_owned(), &Limits::default()).err().map(|refusal| refusal.requirement())
+    }
+
+    #[test]
+    fn a_message_is_passed_on_as_it_came() {
+        let text = "tab\tline\r\n\u{2067}שלום\u{2069} 👩‍👩‍👧 é ª £ \u{a0}";
+        let checked = message(text.to_owned(), &Limits::default()).unwrap();
+        assert_eq!(checked.get().as_str(), text);
+    }
+
+    #[test]
+    fn control_characters_are_refused_at_every_position() {
+        for length in [0, 1, 62, 63, 64, 65, 127, 128, 200] {
+            for bad in ['\u{1}', '\u{7}', '\u{b}', '\u{1b}', '\u{7f}', '\u{80}', '\u{9b}', '\u{9f}']
+            {
+                let text = format!("{}{bad}tail", "x".repeat(length));
+                assert_eq!(verdict(&text), Some(requirement::INPUT_CONTROL_CHARS), "{length}");
+            }
+            for good in ['\t', '\n', '\r', '\u{a0}', '\u{bf}', '\u{2028}'] {
+                assert_eq!(verdict(&format!("{}{good}tail", "x".repeat(length))), None);
+            }
+        }
+    }
+
+    #[test]
+    fn the_fast_search_agrees_with_the_plain_one() {
+        for code in (0..=0x2ff).filter_map(char::from_u32) {
+            let plain = code.is_control() && !matches!(code, '\0' | '\t' | '\n' | '\r');
+            assert_eq!(has_controls(&format!("a{code}")), plain, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_null_byte_belongs_to_its_own_requirement() {
+        assert_eq!(verdict("a\0b"), Some(requirement::INPUT_NULL_BYTE));
+        assert!(no_controls("a\0b").is_ok());
+    }
+
+    #[test]
+    fn the_size_limit_is_exact_and_counts_bytes() {
+        assert_eq!(verdict(&"x".repeat(100_000)), None);
+        assert_eq!(verdict(&"x".repeat(100_001)), Some(requirement::INPUT_MESSAGE_SIZE));
+        assert_eq!(verdict(&"é".repeat(50_001)), Some(requirement::INPUT_MESSAGE_SIZE));
+    }
+
+    #[test]
+    fn identifiers_are_plain_ascii() {
+        for good in ["a", "github.com/work", "b2f0-11", "user@host:1"] {
+            assert!(identifier(good).is_ok(), "{good}");
+        }
+        let long = "x".repeat(129);
+        for bad in ["", "a b", "аdmin", "a\u{200b}", "a\n", "\0", "ﬁ", "\u{3164}", &long] {
+            assert!(identifier(bad).is_err(), "{bad:?}");
+        }
+    }
 }
