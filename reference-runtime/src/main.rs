@@ -1,2 +1,10 @@
 //! The runtime's command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(code) = clawproof_runtime::sandbox::shim::dispatch() {
+        return code;
+    }
+    ExitCode::SUCCESS
+}

@@ -1,1 +1,238 @@
-//! Layer 2: tools exist only by registration.
+//! Layer 2: tools exist only by registration. A call becomes [`Authorized`] here or nowhere; this
+//! room must never know how a tool is contained or who asked for it.
+
+pub mod builtin;
+mod capability;
+mod name;
+mod schema;
+mod worker;
+
+use serde::Serialize;
+use serde_json::Value;
+
+pub use builtin::{Kind, Operation};
+pub use capability::{Capabilities, Capability};
+pub use worker::main as worker;
+
+use crate::{
+    audit::Rejection,
+    boundary::{path, text},
+    config::{Config, Level},
+    requirement,
+};
+
+/// What a model asks for: nothing of it is trusted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolCall {
+    /// The model's id of the call.
+    pub id: String,
+    /// The tool's name, byte for byte as the model gave it.
+    pub name: String,
+    /// The arguments; anything but an object of the tool's schema is refused.
+    pub arguments: Value,
+}
+
+/// The proof that a call names a registered tool and that its arguments fit. Only this room can
+/// build one.
+#[derive(Clone, Debug)]
+pub struct Authorized<T> {
+    value: T,
+    tool: &'static Tool,
+    capabilities: Capabilities,
+}
+
+impl<T> Authorized<T> {
+    /// The authorised value.
+    #[must_use]
+    pub const fn get(&self) -> &T {
+        &self.value
+    }
+
+    /// The tool that the call resolved to.
+    #[must_use]
+    pub const fn tool(&self) -> &'static Tool {
+        self.tool
+    }
+
+    /// What this call may do: what its tool declared.
+    #[must_use]
+    pub const fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// The value without its proof.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        self.value
+    }
+}
+
+/// A tool as data: what a model sees of it, what it may do and how it runs.
+#[derive(Debug)]
+pub struct Tool {
+    /// The exact name.
+    pub name: &'static str,
+    /// One or two sentences for the model.
+    pub description: &'static str,
+    /// What it may do, and nothing else.
+    pub capabilities: Capabilities,
+    /// The JSON Schema of its arguments, as text.
+    pub schema: &'static str,
+    /// The names of the arguments that are paths in the workspace.
+    pub paths: &'static [&'static str],
+    /// How it runs.
+    pub kind: Kind,
+}
+
+/// One line of [`ToolRegistry::list`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Listing {
+    /// The exact name.
+    pub name: &'static str,
+    /// For the model.
+    pub description: &'static str,
+    /// The JSON Schema of the arguments.
+    pub parameters: Value,
+    /// What the tool may do.
+    pub capabilities: Capabilities,
+    /// The level that the configuration asks for.
+    pub level: Level,
+}
+
+struct Registered {
+    tool: &'static Tool,
+    schema: schema::Schema,
+    level: Level,
+}
+
+/// The tools that exist. There is no method that adds one after the start.
+pub struct ToolRegistry {
+    tools: Vec<Registered>,
+    /// The workspace's canonical path, for absolute paths that name a place inside it.
+    workspace: Option<path::Workspace>,
+}
+
+impl ToolRegistry {
+    /// Registers the built-in tools that the configuration does not disable.
+    ///
+    /// # Errors
+    /// `registry.schema` where a tool's own schema is not valid; `registry.only-registered` where
+    /// the configuration names a tool that does not exist.
+    pub fn new(config: &Config) -> Result<Self, Rejection> {
+        let named = config.tools.disabled.iter().chain(config.sandbox.tools.keys());
+        for name in named {
+            if builtin::find(name).is_none() {
+                return Err(requirement::REGISTRY_ONLY_REGISTERED.refuse(
+                    "the configuration names a tool that does not exist",
+                    format!("{name:?} is no tool of this runtime"),
+                ));
+            }
+        }
+        let mut tools = Vec::new();
+        for tool in builtin::ALL.iter().copied() {
+            if !config.tools.disabled.contains(tool.name) {
+                let schema = schema::Schema::new(tool.schema)?;
+                tools.push(Registered { tool, schema, level: config.level(tool.name) });
+            }
+        }
+        let workspace = config.workspace.as_deref().map(path::Workspace::open).transpose()?;
+        Ok(Self { tools, workspace })
+    }
+
+    /// The registered tools, in a fixed order.
+    #[must_use]
+    pub fn list(&self) -> Vec<Listing> {
+        self.tools
+            .iter()
+            .map(|registered| Listing {
+                name: registered.tool.name,
+                description: registered.tool.description,
+                parameters: registered.schema.document().clone(),
+                capabilities: registered.tool.capabilities,
+                level: registered.level,
+            })
+            .collect()
+    }
+
+    /// Decides whether a call may run: its exact name is registered, its arguments fit the schema,
+    /// hold no null byte, and its paths pass the lexical rules.
+    ///
+    /// # Errors
+    /// The requirement of Layer 1 or 2 that the call breaks.
+    pub fn authorize(&self, call: ToolCall) -> Result<Authorized<ToolCall>, Rejection> {
+        text::no_null(&call.name)?;
+        let (tool, schema) = self.resolve(&call)?;
+        strings(&call.arguments, &mut text::no_null)?;
+        schema.check(&call.arguments)?;
+        for argument in tool.paths {
+            if let Some(value) = call.arguments.get(argument).and_then(Value::as_str) {
+                match &self.workspace {
+                    Some(workspace) => workspace.resolve(value)?,
+                    None => path::lexical(value, path::Os::current())?,
+                };
+            }
+        }
+        let capabilities = if requirement::REGISTRY_CAPABILITY.enforced() {
+            tool.capabilities
+        } else {
+            Capabilities::ALL
+        };
+        Ok(Authorized { value: call, tool, capabilities })
+    }
+
+    /// The one tool that a name means. A name that only resembles a registered one is refused by
+    /// `registry.exact-name`, any other by `registry.only-registered`.
+    fn resolve(&self, call: &ToolCall) -> Result<(&'static Tool, schema::Schema), Rejection> {
+        let found = |test: &dyn Fn(&str) -> bool| {
+            self.tools
+                .iter()
+                .find(|registered| test(registered.tool.name))
+                .map(|registered| (registered.tool, registered.schema.clone()))
+        };
+        if let Some(exact) = found(&|name| name == call.name) {
+            return Ok(exact);
+        }
+        let skeleton = name::skeleton(&call.name);
+        if let Some(alike) = found(&|name| name::skeleton(name) == skeleton) {
+            requirement::REGISTRY_EXACT_NAME.check(
+                false,
+                "no tool has exactly this name",
+                || format!("{:?} resembles {:?}", call.name, alike.0.name),
+            )?;
+            return Ok(alike);
+        }
+        requirement::REGISTRY_ONLY_REGISTERED.check(false, "no such tool is registered", || {
+            format!("{:?} is not registered", call.name)
+        })?;
+        // Reached only where `registry.only-registered` is knocked out: what a runtime does that
+        // looks tools up by guess instead of by registration.
+        let tool = builtin::guess(&call.name, &call.arguments).ok_or_else(|| {
+            requirement::REGISTRY_ONLY_REGISTERED
+                .refuse("no such tool is registered", format!("{:?}", call.name))
+        })?;
+        Ok((tool, schema::Schema::new(tool.schema)?))
+    }
+}
+
+impl std::fmt::Debug for ToolRegistry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.tools.iter().map(|registered| registered.tool.name)).finish()
+    }
+}
+
+/// Applies a check to every string of a document, keys included. The depth is bounded by the scan
+/// that every document passed at its door, and by the parser.
+fn strings(
+    value: &Value,
+    check: &mut dyn FnMut(&str) -> Result<(), Rejection>,
+) -> Result<(), Rejection> {
+    match value {
+        Value::String(text) => check(text),
+        Value::Array(items) => items.iter().try_for_each(|item| strings(item, check)),
+        Value::Object(fields) => fields.iter().try_for_each(|(key, item)| {
+            check(key)?;
+            strings(item, check)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+    }
+}
