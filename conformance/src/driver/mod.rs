@@ -1,6 +1,9 @@
 //! Room: driver. How a target's surfaces are reached. A driver carries bytes there and back;
 //! it must never know what is expected of the answer.
 
+pub mod http;
+pub mod rpc;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -73,4 +76,26 @@ pub trait Confine: Send + Sync {
 
     /// The workspace, as the host sees it.
     fn workspace(&self) -> &Path;
+}
+
+/// The beginning of bytes as one printable line, for evidence: control characters, bidi controls
+/// and malformed UTF-8 are escaped, at most `limit` characters are kept.
+#[must_use]
+pub fn excerpt(bytes: &[u8], limit: usize) -> String {
+    let kept = bytes.get(..bytes.len().min(limit * 4)).unwrap_or_default();
+    let mut line = String::new();
+    for (count, character) in String::from_utf8_lossy(kept).chars().enumerate() {
+        if count >= limit {
+            break;
+        }
+        match character {
+            ' '..='~' => line.push(character),
+            _ if character.is_alphanumeric() => line.push(character),
+            _ => line.extend(character.escape_default()),
+        }
+    }
+    if bytes.len() > kept.len() || String::from_utf8_lossy(kept).chars().count() > limit {
+        line.push_str(&format!("... ({} bytes)", bytes.len()));
+    }
+    line
 }

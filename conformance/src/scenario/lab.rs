@@ -1,8 +1,429 @@
 //! The laboratory that scenarios work in: fresh, isolated targets with the suite's stage beside them.
 //! It must never know a verdict.
 
-/// Makes targets for one case. Cheap to clone; everything it made ends when the last clone does.
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use crate::driver::http::{Reply, exchange};
+use crate::driver::rpc::{CALL_LIMIT, Rpc};
+use crate::driver::{Confine, DriverError, Ran, RunLimits};
+use crate::stage::model::{Answer, Exchange, Model, Talk, ToolCall};
+use crate::target::instance::{Instance, Plan, StartError};
+use crate::target::manifest::Manifest;
+use crate::target::process::Ended;
+use crate::target::template::Vars;
+use crate::target::world::{World, random_hex};
+
+use super::Trouble;
+
+/// How a target is to be started; the default is the manifest's own configuration with raised
+/// rate limits, so that attacks on other things are not slowed.
 #[derive(Clone, Debug, Default)]
+pub struct Options {
+    own_rates: bool,
+    patches: Vec<String>,
+    merges: Vec<Value>,
+    env: BTreeMap<String, String>,
+}
+
+impl Options {
+    /// Keeps the target's own rate limits.
+    #[must_use]
+    pub fn own_rates(mut self) -> Self {
+        self.own_rates = true;
+        self
+    }
+
+    /// Applies a config patch that the manifest names, such as `sandbox-relaxed`; a target whose
+    /// manifest has none is `unsupported`.
+    #[must_use]
+    pub fn patch(mut self, name: &str) -> Self {
+        self.patches.push(name.to_owned());
+        self
+    }
+
+    /// Applies a JSON merge patch in the target's own config naming, after the named ones. Named
+    /// patches are to be preferred: they work on other targets too.
+    #[must_use]
+    pub fn merge(mut self, patch: Value) -> Self {
+        self.merges.push(patch);
+        self
+    }
+
+    /// Sets an environment variable of the server.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    manifest: Arc<Manifest>,
+    binary: PathBuf,
+    knockout: Option<String>,
+}
+
+/// Makes targets. Cheap to clone; every target ends when its last clone does.
+#[derive(Clone, Debug)]
 pub struct Lab {
-    _private: (),
+    inner: Arc<Inner>,
+}
+
+impl Lab {
+    /// A laboratory for one target; `binary` must stand where the target's uid can reach it.
+    #[must_use]
+    pub fn new(manifest: Arc<Manifest>, binary: PathBuf, knockout: Option<String>) -> Self {
+        Self { inner: Arc::new(Inner { manifest, binary, knockout }) }
+    }
+
+    /// The manifest of the target.
+    #[must_use]
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.inner.manifest
+    }
+
+    /// The target's program, in a place that its uid can reach.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
+        &self.inner.binary
+    }
+
+    /// Starts a fresh target: its own world, its own model, ready to be called.
+    ///
+    /// # Errors
+    /// `Unsupported` for a patch that the manifest lacks, `Target` where it does not start.
+    pub async fn instance(&self, options: Options) -> Result<Target, Trouble> {
+        let model = Model::start().await?;
+        let plan = Plan {
+            manifest: Arc::clone(&self.inner.manifest),
+            binary: self.inner.binary.clone(),
+            model_url: model.url(),
+            knockout: self.inner.knockout.clone(),
+            own_rates: options.own_rates,
+            patches: options.patches,
+            merges: options.merges,
+            env: options.env,
+        };
+        let instance = Instance::start(&plan).await?;
+        let rpc = Rpc::new(&instance);
+        Ok(Target { inside: Arc::new(Inside { instance, model, rpc }) })
+    }
+}
+
+impl From<StartError> for Trouble {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Unsupported(_) => Self::Unsupported(error.to_string()),
+            StartError::Target(words) => Self::Target(words),
+            StartError::Manifest(_) | StartError::World(_) => Self::Harness(error.to_string()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Inside {
+    instance: Instance,
+    model: Model,
+    rpc: Rpc,
+}
+
+/// A running target with its stage. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Target {
+    inside: Arc<Inside>,
+}
+
+/// What one scripted tool call led to.
+#[derive(Clone, Debug)]
+pub struct ToolRun {
+    /// The answer to the user's message, or why there was none.
+    pub reply: Result<Reply, Arc<DriverError>>,
+    /// What the target sent to its model in this conversation, in order.
+    pub exchanges: Vec<Arc<Exchange>>,
+    /// The text of the tool result that came back to the model; `None` if none came.
+    pub result: Option<String>,
+}
+
+impl ToolRun {
+    /// Whether the target asked its model and so was given the tool call.
+    #[must_use]
+    pub fn served(&self) -> bool {
+        !self.exchanges.is_empty()
+    }
+}
+
+impl Target {
+    /// The folder tree that it lives in.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        self.inside.instance.world()
+    }
+
+    /// The running server: pid, output, stop, kill, start again.
+    #[must_use]
+    pub fn instance(&self) -> &Instance {
+        &self.inside.instance
+    }
+
+    /// The hostile model that it asks.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.inside.model
+    }
+
+    /// Its HTTP calls, with the token of this run.
+    #[must_use]
+    pub fn rpc(&self) -> &Rpc {
+        &self.inside.rpc
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.inside.instance.address()
+    }
+
+    /// A variable of the manifest for this run, such as `SECRET` or `TOKEN`.
+    #[must_use]
+    pub fn var(&self, name: &str) -> String {
+        self.inside.instance.vars().text(name)
+    }
+
+    /// Whether its process runs and its health call answers.
+    pub async fn alive(&self) -> bool {
+        self.inside.instance.ended().await.is_none() && self.inside.rpc.alive().await
+    }
+
+    /// Makes a call of the manifest (`[calls.NAME]`) with further variables.
+    ///
+    /// # Errors
+    /// As [`Rpc::call`].
+    pub async fn call(&self, name: &str, vars: &[(&str, &str)]) -> Result<Reply, DriverError> {
+        self.inside.rpc.call(name, &vars_of(vars)).await
+    }
+
+    /// Writes bytes, in the pieces given, to a fresh connection and reads one HTTP answer.
+    ///
+    /// # Errors
+    /// As [`exchange`].
+    pub async fn raw(&self, pieces: &[Vec<u8>]) -> Result<Reply, DriverError> {
+        exchange(self.address(), pieces, Duration::ZERO, CALL_LIMIT).await
+    }
+
+    /// Creates a session.
+    ///
+    /// # Errors
+    /// As [`Rpc::session`].
+    pub async fn session(&self) -> Result<String, DriverError> {
+        self.inside.rpc.session().await
+    }
+
+    /// Sends a user message that holds a fresh nonce (`prefix` and the nonce) in a session, with
+    /// scripted model answers. Gives the answer and the talk, which knows what the model received.
+    ///
+    /// # Errors
+    /// As [`Rpc::message`].
+    pub async fn say(
+        &self,
+        session: &str,
+        prefix: &str,
+        answers: Vec<Answer>,
+    ) -> Result<(Reply, Talk), DriverError> {
+        let nonce = random_hex(8);
+        let talk = self.inside.model.expect(nonce.as_str(), answers);
+        let reply =
+            self.inside.rpc.message(session, format!("{prefix} {nonce}").as_bytes()).await?;
+        Ok((reply, talk))
+    }
+
+    /// Lets the hostile model make one tool call in a fresh session and waits for its result.
+    ///
+    /// # Errors
+    /// No session could be created.
+    pub async fn tool(&self, call: ToolCall) -> Result<ToolRun, DriverError> {
+        self.answer(vec![Answer::Calls(vec![call])]).await
+    }
+
+    /// Lets the hostile model give these answers in a fresh session.
+    ///
+    /// # Errors
+    /// No session could be created.
+    pub async fn answer(&self, answers: Vec<Answer>) -> Result<ToolRun, DriverError> {
+        let session = self.session().await?;
+        let nonce = random_hex(8);
+        let talk = self.inside.model.expect(nonce.as_str(), answers);
+        let text = format!("Please go on with {nonce}.");
+        let reply = self.inside.rpc.message(&session, text.as_bytes()).await.map_err(Arc::new);
+        let result = talk.tool_results().last().cloned();
+        Ok(ToolRun { reply, exchanges: talk.exchanges(), result })
+    }
+
+    /// A tool call by role (`read`, `write`, `list`, `exec`) in the target's own naming. Variables:
+    /// `PATH`, `CONTENT`; for `exec` use [`Target::exec_call`].
+    ///
+    /// # Errors
+    /// `Unsupported` where the manifest maps no such tool.
+    pub fn tool_call(&self, role: &str, vars: &[(&str, &str)]) -> Result<ToolCall, DriverError> {
+        tool_call(self.inside.instance.manifest(), role, &vars_of(vars))
+    }
+
+    /// A call of the `exec` tool with this command line.
+    ///
+    /// # Errors
+    /// `Unsupported` where the manifest maps no such tool.
+    pub fn exec_call<S: AsRef<[u8]>>(&self, argv: &[S]) -> Result<ToolCall, DriverError> {
+        exec_call(self.inside.instance.manifest(), argv)
+    }
+
+    /// Runs a command of the manifest (`[commands.NAME]`) as the target's uid.
+    ///
+    /// # Errors
+    /// `Unsupported` where the manifest has none of that name.
+    pub async fn command(
+        &self,
+        name: &str,
+        vars: &[(&str, &str)],
+        stdin: Option<&[u8]>,
+    ) -> Result<Ended, Trouble> {
+        Ok(self.inside.instance.command(name, &vars_of(vars), stdin).await?)
+    }
+
+    /// A place that the manifest names (`[files]`), such as `audit` or `vault`.
+    ///
+    /// # Errors
+    /// `Unsupported` where the manifest names none.
+    pub fn file(&self, role: &str) -> Result<PathBuf, Trouble> {
+        Ok(self.inside.instance.file(role)?)
+    }
+}
+
+fn vars_of(pairs: &[(&str, &str)]) -> Vars {
+    let mut vars = Vars::new();
+    for (name, value) in pairs {
+        vars.set(*name, *value);
+    }
+    vars
+}
+
+/// A tool call by role in the target's own naming.
+///
+/// # Errors
+/// `Unsupported` where the manifest maps no such tool, `Harness` where a variable is missing.
+pub(super) fn tool_call(
+    manifest: &Manifest,
+    role: &str,
+    vars: &Vars,
+) -> Result<ToolCall, DriverError> {
+    let tool = manifest.tools.get(role);
+    let tool = tool.ok_or_else(|| DriverError::Unsupported(format!("tool `{role}`")))?;
+    let arguments = vars
+        .fill(&tool.arguments)
+        .map_err(|error| DriverError::Harness(format!("tools.{role}: {error}")))?;
+    Ok(ToolCall::new(tool.name.as_str(), arguments))
+}
+
+/// A call of the `exec` tool with this command line: `${ARGV}` is a JSON array of strings,
+/// `${COMMAND}` the same as one line quoted for a POSIX shell.
+///
+/// # Errors
+/// As [`tool_call`].
+pub(super) fn exec_call<S: AsRef<[u8]>>(
+    manifest: &Manifest,
+    argv: &[S],
+) -> Result<ToolCall, DriverError> {
+    let literals: Vec<Vec<u8>> =
+        argv.iter().map(|item| crate::target::template::json_literal(item.as_ref())).collect();
+    let quoted: Vec<Vec<u8>> = argv.iter().map(|item| shell_quote(item.as_ref())).collect();
+    let mut vars = Vars::new();
+    vars.set("ARGV", [b"[".as_slice(), &literals.join(b",".as_slice()), b"]"].concat());
+    vars.set("COMMAND", quoted.join(b" ".as_slice()));
+    tool_call(manifest, "exec", &vars)
+}
+
+fn shell_quote(item: &[u8]) -> Vec<u8> {
+    let mut out = vec![b'\''];
+    for &byte in item {
+        match byte {
+            b'\'' => out.extend_from_slice(b"'\\''"),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'\'');
+    out
+}
+
+impl Confine for Target {
+    fn run<'a>(
+        &'a self,
+        argv: &'a [String],
+        limits: RunLimits,
+    ) -> BoxFuture<'a, Result<Ran, DriverError>> {
+        Box::pin(async move {
+            let begun = Instant::now();
+            let run = self.tool(self.exec_call(argv)?);
+            let milliseconds = u64::try_from(limits.time.as_millis()).unwrap_or(u64::MAX);
+            let run = tokio::time::timeout(limits.time, run)
+                .await
+                .map_err(|_| DriverError::Timeout(milliseconds))??;
+            match (run.result, run.reply) {
+                (Some(text), _) => {
+                    let mut stdout = unfold(&text).into_bytes();
+                    stdout.truncate(limits.output);
+                    Ok(Ran { stdout, elapsed: begun.elapsed(), ..Ran::default() })
+                }
+                (None, Ok(reply)) => Err(DriverError::Refused(reply.summary())),
+                (None, Err(error)) => Err(DriverError::Died(error.to_string())),
+            }
+        })
+    }
+
+    fn workspace(&self) -> &Path {
+        self.inside.instance.workspace()
+    }
+}
+
+/// The strings inside a tool result that is JSON, joined by newlines; other text as it is.
+#[must_use]
+pub(super) fn unfold(text: &str) -> String {
+    fn strings(value: &Value, out: &mut Vec<String>) {
+        match value {
+            Value::String(text) => out.push(text.clone()),
+            Value::Array(items) => items.iter().for_each(|item| strings(item, out)),
+            Value::Object(fields) => fields.values().for_each(|item| strings(item, out)),
+            _ => {}
+        }
+    }
+    match serde_json::from_str::<Value>(text) {
+        Ok(value @ (Value::Object(_) | Value::Array(_) | Value::String(_))) => {
+            let mut out = Vec::new();
+            strings(&value, &mut out);
+            out.join("\n")
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unfolds_the_strings_of_a_json_tool_result() {
+        assert_eq!(unfold(r#"{"output":"a\nb","code":0,"x":["c"]}"#), "a\nb\nc");
+        assert_eq!(unfold("plain"), "plain");
+        assert_eq!(unfold("17"), "17");
+    }
+
+    #[test]
+    fn quotes_for_a_shell() {
+        assert_eq!(shell_quote(b"it's; $(id)"), b"'it'\\''s; $(id)'");
+    }
 }

@@ -4,7 +4,7 @@
 //!
 //! A group file is a table and its async functions:
 //!
-//! ```ignore
+//! ```
 //! use clawproof::scenario::{Finding, Lab, Options, Scenario, Trouble};
 //!
 //! /// The scenarios of this group.
@@ -20,8 +20,8 @@
 //!     let mut finding = Finding::new();
 //!     let before = target.alive().await;
 //!     finding.twin(before, "health answered before the attack");
-//!     let reply = target.raw(b"\x00\xff\r\n\r\n").await;
-//!     finding.reached(reply.is_ok(), "the connection was taken");
+//!     let answer = target.raw(&[b"\x00\xff\r\n\r\n".to_vec()]).await;
+//!     finding.reached(true, format!("a connection was taken: {answer:?}"));
 //!     finding.no_effect(target.alive().await, "health answered after the attack");
 //!     Ok(finding) // the control leg comes from the kill matrix
 //! }
@@ -33,7 +33,7 @@ mod lab;
 use futures_util::future::BoxFuture;
 
 pub use finding::{Finding, Trouble};
-pub use lab::Lab;
+pub use lab::{Lab, Options, Target, ToolRun};
 
 /// One conversation with fresh targets. Its case id in reports is `scenario:` and [`Scenario::id`].
 #[derive(Clone, Copy)]

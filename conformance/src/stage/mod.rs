@@ -1,1 +1,4 @@
-//! Room: stage.
+//! Room: stage. What the suite plays for a target: the model, the outside world, neighbours.
+//! It must never know what is expected of the target.
+
+pub mod model;

@@ -138,7 +138,6 @@ impl World {
         let name = program.file_name().unwrap_or(OsStr::new("target"));
         let path = self.bin().join(name);
         if !path.exists() {
-            // A hard link is enough where it can be had (same filesystem, no rights to lose).
             std::fs::copy(program, &path).map_err(WorldError::new("copy", program))?;
             set_mode(&path, 0o755)?;
         }
@@ -231,6 +230,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        super::process::sweep(&self.root);
         // A second try, for a process that was still writing when the first began.
         for _ in 0..3 {
             if remove(&self.root).is_ok() {

@@ -1,0 +1,147 @@
+//! Reaches a server by the HTTP calls that its manifest describes. It fills templates and picks
+//! values from answers; it must never know a method name or a shape of any one target.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::target::instance::Instance;
+use crate::target::manifest::{Call, Manifest};
+use crate::target::template::Vars;
+
+use super::DriverError;
+use super::http::{Reply, Request};
+
+/// How long a call may take unless the caller says otherwise.
+pub const CALL_LIMIT: Duration = Duration::from_secs(20);
+
+/// A way to one running server.
+#[derive(Clone, Debug)]
+pub struct Rpc {
+    manifest: Arc<Manifest>,
+    address: SocketAddr,
+    vars: Vars,
+}
+
+impl Rpc {
+    /// The way to this instance.
+    #[must_use]
+    pub fn new(instance: &Instance) -> Self {
+        Self {
+            manifest: Arc::clone(instance.manifest()),
+            address: instance.address(),
+            vars: instance.vars().clone(),
+        }
+    }
+
+    /// The same way with another token (or a broken one).
+    #[must_use]
+    pub fn with_token(&self, token: impl Into<Vec<u8>>) -> Self {
+        let mut other = self.clone();
+        other.vars.set("TOKEN", token);
+        other
+    }
+
+    /// The description of a call.
+    ///
+    /// # Errors
+    /// `Unsupported` where the manifest has none of that name.
+    pub fn describe(&self, name: &str) -> Result<&Call, DriverError> {
+        let found = self.manifest.calls.get(name);
+        found.ok_or_else(|| DriverError::Unsupported(format!("call `{name}`")))
+    }
+
+    /// The request of a call, filled in: for a caller that changes it before it is sent.
+    ///
+    /// # Errors
+    /// `Unsupported` without such a call; `Harness` where a variable is missing.
+    pub fn request(&self, name: &str, extra: &Vars) -> Result<Request, DriverError> {
+        let call = self.describe(name)?;
+        let vars = self.vars.with(extra);
+        let wrong = |error: crate::target::template::TemplateError| {
+            DriverError::Harness(format!("calls.{name}: {error}"))
+        };
+        let mut headers = Vec::new();
+        if let (true, Some(header)) = (call.authorized, &self.manifest.authorization) {
+            let header = vars.fill_text(header).map_err(wrong)?;
+            if let Some((key, value)) = header.split_once(':') {
+                headers.push((key.trim().to_owned(), value.trim().to_owned()));
+            }
+        }
+        for (key, value) in &call.headers {
+            headers.push((key.clone(), vars.fill_text(value).map_err(wrong)?));
+        }
+        let mut pieces = Vec::new();
+        if let Some(body) = &call.body {
+            headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+            pieces.push(vars.fill(body).map_err(wrong)?);
+        }
+        let default = if call.body.is_some() { "POST" } else { "GET" };
+        Ok(Request {
+            method: call.method.clone().unwrap_or_else(|| default.to_owned()),
+            path: vars.fill_text(&call.path).map_err(wrong)?,
+            headers,
+            pieces,
+            pause: Duration::ZERO,
+        })
+    }
+
+    /// Makes a call.
+    ///
+    /// # Errors
+    /// As [`Rpc::request`] and [`Request::send`].
+    pub async fn call(&self, name: &str, extra: &Vars) -> Result<Reply, DriverError> {
+        self.send(&self.request(name, extra)?).await
+    }
+
+    /// Sends a request that may have been changed.
+    ///
+    /// # Errors
+    /// As [`Request::send`].
+    pub async fn send(&self, request: &Request) -> Result<Reply, DriverError> {
+        request.send(self.address, CALL_LIMIT).await
+    }
+
+    /// What the manifest picks of a call's answer; a JSON string without its quotes.
+    #[must_use]
+    pub fn pick(&self, name: &str, reply: &Reply) -> Option<String> {
+        let pointer = self.manifest.calls.get(name)?.pick.as_deref()?;
+        let json = reply.json()?;
+        let value = json.pointer(pointer)?;
+        Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }
+
+    /// Creates a session and gives its id.
+    ///
+    /// # Errors
+    /// `Refused` where the answer holds no id; else as [`Rpc::call`].
+    pub async fn session(&self) -> Result<String, DriverError> {
+        let reply = self.call("session-create", &Vars::new()).await?;
+        self.pick("session-create", &reply).ok_or_else(|| DriverError::Refused(reply.summary()))
+    }
+
+    /// The request that sends a user message; the text is escaped where it is valid UTF-8.
+    ///
+    /// # Errors
+    /// As [`Rpc::request`].
+    pub fn message_request(&self, session: &str, text: &[u8]) -> Result<Request, DriverError> {
+        let mut vars = Vars::new();
+        vars.set("SESSION", session).set("TEXT", text);
+        self.request("message", &vars)
+    }
+
+    /// Sends a user message.
+    ///
+    /// # Errors
+    /// As [`Rpc::call`].
+    pub async fn message(&self, session: &str, text: &[u8]) -> Result<Reply, DriverError> {
+        self.send(&self.message_request(session, text)?).await
+    }
+
+    /// Whether the health call answers with a success within five seconds.
+    pub async fn alive(&self) -> bool {
+        let Ok(request) = self.request("health", &Vars::new()) else { return false };
+        let answer = request.send(self.address, Duration::from_secs(5)).await;
+        answer.is_ok_and(|reply| (200..300).contains(&reply.status))
+    }
+}

@@ -1,0 +1,61 @@
+//! The HTTP side of the hostile model. Knows no script: it asks the shared state for each answer.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+
+use super::{Answer, Shared};
+
+/// The largest request that is taken, in bytes: above what any target should forward.
+const BODY_LIMIT: usize = 128_000_000;
+
+pub(super) async fn start(
+    shared: Arc<Shared>,
+) -> std::io::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    let router =
+        Router::new().fallback(handle).layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(shared);
+    let task = tokio::spawn(async move {
+        // It ends with the task; an error on the listener leaves targets without a model, and
+        // their twins fall.
+        let _ = axum::serve(listener, router).await;
+    });
+    Ok((address, task))
+}
+
+async fn handle(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let path = uri.path();
+    if path.ends_with("/models") {
+        let list = r#"{"object":"list","data":[{"id":"hostile","object":"model"}]}"#;
+        return ([(header::CONTENT_TYPE, "application/json")], list).into_response();
+    }
+    if !path.ends_with("/chat/completions") {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let stream = serde_json::from_slice::<serde_json::Value>(&body)
+        .is_ok_and(|json| json.get("stream") == Some(&serde_json::Value::Bool(true)));
+    let headers = headers
+        .iter()
+        .map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
+        .collect();
+    let answer = shared.answer(headers, body.to_vec());
+    if let Answer::Stall(pause) = answer {
+        tokio::time::sleep(pause).await;
+    }
+    let wire = answer.wire(stream);
+    let status = StatusCode::from_u16(wire.status).unwrap_or(StatusCode::OK);
+    (status, [(header::CONTENT_TYPE, wire.content_type)], wire.body).into_response()
+}

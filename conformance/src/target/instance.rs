@@ -1,0 +1,420 @@
+//! One running target: configured, prepared, started, ready, stopped. Each has a world of its own.
+//! It must never know a case or what the suite's stage will say to it.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+
+use super::manifest::{Command, Manifest};
+use super::process::{self, Ended, Process};
+use super::template::{TemplateError, Vars};
+use super::world::{World, WorldError, random_hex};
+
+/// How long a command of a manifest may take: key derivations are slow in debug builds.
+const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+
+/// Why there is no running target. Each is one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The manifest or the call is wrong: exit 2.
+    #[error("{0}")]
+    Manifest(String),
+    /// The manifest does not name what the case needs.
+    #[error("the manifest has no {0}")]
+    Unsupported(String),
+    /// The target did not start: its last words stand in it.
+    #[error("{0}")]
+    Target(String),
+    /// The suite's own side failed: exit 3.
+    #[error(transparent)]
+    World(#[from] WorldError),
+}
+
+impl From<TemplateError> for StartError {
+    fn from(error: TemplateError) -> Self {
+        Self::Manifest(format!("the manifest names an {error}"))
+    }
+}
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The target.
+    pub manifest: Arc<Manifest>,
+    /// The program, in a place that the target's uid can reach.
+    pub binary: PathBuf,
+    /// The base URL of the suite's model.
+    pub model_url: String,
+    /// The check to knock out, for a target built for that.
+    pub knockout: Option<String>,
+    /// Keep the target's own rate limits in place of the raised ones.
+    pub own_rates: bool,
+    /// Named patches of the manifest's config, in order.
+    pub patches: Vec<String>,
+    /// Merge patches in the target's own naming, after the named ones.
+    pub merges: Vec<Value>,
+    /// Environment of the server on top of the manifest's.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A running target.
+#[derive(Debug)]
+pub struct Instance {
+    manifest: Arc<Manifest>,
+    env: BTreeMap<String, String>,
+    knockout: Option<String>,
+    vars: Vars,
+    address: SocketAddr,
+    process: Mutex<Process>,
+    workspace: PathBuf,
+    // Last, so that the processes end before their folder goes.
+    world: Arc<World>,
+}
+
+impl Instance {
+    /// Starts a target in a fresh world and waits until it is ready.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(plan: &Plan) -> Result<Self, StartError> {
+        let world = Arc::new(World::new()?);
+        let mut vars = base_vars(plan, &world);
+        let mut port = free_port()?;
+        vars.set("PORT", port.to_string());
+        write_config(plan, &world, &mut vars)?;
+        let manifest = Arc::clone(&plan.manifest);
+        let knockout = plan.knockout.clone();
+        for command in &manifest.prepare {
+            let ended = run_command(&manifest, knockout.as_deref(), &world, &vars, command).await?;
+            expect_success(command, &ended)?;
+        }
+        if let Some(command) = &manifest.token {
+            let ended = run_command(&manifest, knockout.as_deref(), &world, &vars, command).await?;
+            expect_success(command, &ended)?;
+            vars.set("TOKEN", String::from_utf8_lossy(&ended.stdout).trim());
+        }
+        let mut tries = 0;
+        loop {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            let env = plan.env.clone();
+            let begun = begin(&manifest, knockout.as_deref(), &world, &vars, &env, address).await;
+            match begun {
+                Ok(process) => {
+                    let process = Mutex::new(process);
+                    let workspace = world.workspace();
+                    return Ok(Self {
+                        manifest,
+                        env,
+                        knockout,
+                        vars,
+                        address,
+                        process,
+                        workspace,
+                        world,
+                    });
+                }
+                // Somebody took the port between our look and the target's bind.
+                Err(StartError::Target(words)) if tries < 3 && words.contains("in use") => {
+                    tries += 1;
+                    port = free_port()?;
+                    vars.set("PORT", port.to_string());
+                    write_config(plan, &world, &mut vars)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Where it lives.
+    #[must_use]
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// Its workspace.
+    #[must_use]
+    pub fn workspace(&self) -> &Path {
+        &self.workspace
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The manifest's variables for this instance.
+    #[must_use]
+    pub fn vars(&self) -> &Vars {
+        &self.vars
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// The server's process id.
+    pub async fn pid(&self) -> u32 {
+        self.process.lock().await.pid()
+    }
+
+    /// Whether the server's process has ended, and how.
+    pub async fn ended(&self) -> Option<std::process::ExitStatus> {
+        self.process.lock().await.ended()
+    }
+
+    /// What the server wrote so far: standard output, then standard error.
+    pub async fn output(&self) -> Vec<u8> {
+        let process = self.process.lock().await;
+        [process.stdout.bytes(), process.stderr.bytes()].concat()
+    }
+
+    /// The last lines of its standard error, for evidence.
+    pub async fn last_words(&self) -> String {
+        self.process.lock().await.stderr.last_lines(4)
+    }
+
+    /// Asks it to end, kills it after five seconds; says how it ended.
+    pub async fn stop(&self) -> Option<std::process::ExitStatus> {
+        self.process.lock().await.stop(Duration::from_secs(5)).await
+    }
+
+    /// Kills it at once.
+    pub async fn kill(&self) {
+        self.process.lock().await.kill().await;
+    }
+
+    /// Starts it once more in the same world, on the same port, after a stop or kill.
+    ///
+    /// # Errors
+    /// As [`Instance::start`].
+    pub async fn start_again(&self) -> Result<(), StartError> {
+        let mut process = self.process.lock().await;
+        process.kill().await;
+        let knockout = self.knockout.as_deref();
+        *process =
+            begin(&self.manifest, knockout, &self.world, &self.vars, &self.env, self.address)
+                .await?;
+        Ok(())
+    }
+
+    /// Runs a command of the manifest by role, with variables and standard input of the caller's.
+    ///
+    /// # Errors
+    /// `Unsupported` where the manifest has no such command.
+    pub async fn command(
+        &self,
+        role: &str,
+        extra: &Vars,
+        stdin: Option<&[u8]>,
+    ) -> Result<Ended, StartError> {
+        let found = self.manifest.commands.get(role);
+        let command = found.ok_or_else(|| StartError::Unsupported(format!("command `{role}`")))?;
+        let mut command = command.clone();
+        let mut vars = self.vars.with(extra);
+        if let Some(bytes) = stdin {
+            command.stdin = Some("${STDIN}".to_owned());
+            vars.set("STDIN", bytes);
+        }
+        run_command(&self.manifest, self.knockout.as_deref(), &self.world, &vars, &command).await
+    }
+
+    /// A place that the manifest names by role, such as `audit`.
+    ///
+    /// # Errors
+    /// `Unsupported` where the manifest has no such place.
+    pub fn file(&self, role: &str) -> Result<PathBuf, StartError> {
+        let found = self.manifest.files.get(role);
+        let text = found.ok_or_else(|| StartError::Unsupported(format!("file `{role}`")))?;
+        Ok(PathBuf::from(self.vars.fill_text(text)?))
+    }
+}
+
+fn base_vars(plan: &Plan, world: &World) -> Vars {
+    let mut vars = Vars::new();
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    vars.set("BIN", path(&plan.binary))
+        .set("STATE", path(&world.state()))
+        .set("WORKSPACE", path(&world.workspace()))
+        .set("OUTSIDE", path(&world.outside()))
+        .set("HOME", path(&world.home()))
+        .set("MODEL_URL", plan.model_url.as_str())
+        .set("SECRET", format!("sk-{}", random_hex(20)))
+        .set("MASTER", format!("master-{}", random_hex(12)))
+        .set("TOKEN", "")
+        .set("CONFIG", "")
+        .set("KNOCKOUT", plan.knockout.clone().unwrap_or_default())
+        .set("UID", world.uid().map(|uid| uid.to_string()).unwrap_or_default());
+    vars
+}
+
+fn write_config(plan: &Plan, world: &World, vars: &mut Vars) -> Result<(), StartError> {
+    let Some(config) = &plan.manifest.config else { return Ok(()) };
+    let path = PathBuf::from(vars.fill_text(&config.path)?);
+    vars.set("CONFIG", path.to_string_lossy().into_owned());
+    let parse = |what: &str, text: &str| -> Result<Value, StartError> {
+        let text = vars.fill_text(text)?;
+        serde_json::from_str(&text)
+            .map_err(|error| StartError::Manifest(format!("the manifest's {what}: {error}")))
+    };
+    let mut json = parse("config.json", &config.json)?;
+    let raised = (!plan.own_rates && config.patches.contains_key("raised-rates"))
+        .then(|| "raised-rates".to_owned());
+    for name in raised.iter().chain(&plan.patches) {
+        let text = config
+            .patches
+            .get(name)
+            .ok_or_else(|| StartError::Unsupported(format!("config patch `{name}`")))?;
+        merge(&mut json, parse(&format!("config.patches.{name}"), text)?);
+    }
+    for patch in &plan.merges {
+        merge(&mut json, patch.clone());
+    }
+    let text = serde_json::to_vec_pretty(&json)
+        .map_err(|error| StartError::Manifest(error.to_string()))?;
+    world.write(&path, &text, 0o600)?;
+    Ok(())
+}
+
+/// JSON merge patch (RFC 7396).
+fn merge(into: &mut Value, patch: Value) {
+    match (into, patch) {
+        (Value::Object(into), Value::Object(patch)) => {
+            for (key, value) in patch {
+                if value.is_null() {
+                    into.remove(&key);
+                } else {
+                    merge(into.entry(key).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (into, Value::Object(patch)) => {
+            *into = Value::Object(serde_json::Map::new());
+            merge(into, Value::Object(patch));
+        }
+        (into, patch) => *into = patch,
+    }
+}
+
+/// A command of the manifest with its variables filled in; the knockout's arguments stand behind
+/// the program where the program is the target itself.
+fn build(
+    manifest: &Manifest,
+    knockout: Option<&str>,
+    world: &World,
+    vars: &Vars,
+    command: &Command,
+) -> Result<tokio::process::Command, StartError> {
+    let (program, arguments) = command
+        .argv
+        .split_first()
+        .ok_or_else(|| StartError::Manifest("a command of the manifest is empty".to_owned()))?;
+    let mut built = world.command(vars.fill_text(program)?);
+    if knockout.is_some() && program == "${BIN}" {
+        for argument in &manifest.knockout {
+            built.arg(vars.fill_text(argument)?);
+        }
+    }
+    for argument in arguments {
+        built.arg(vars.fill_text(argument)?);
+    }
+    for (name, value) in &command.env {
+        built.env(name, vars.fill_text(value)?);
+    }
+    Ok(built)
+}
+
+async fn run_command(
+    manifest: &Manifest,
+    knockout: Option<&str>,
+    world: &World,
+    vars: &Vars,
+    command: &Command,
+) -> Result<Ended, StartError> {
+    let mut built = build(manifest, knockout, world, vars, command)?;
+    let stdin = command.stdin.as_deref().map(|text| vars.fill(text)).transpose()?;
+    process::run(&mut built, stdin.as_deref(), COMMAND_LIMIT)
+        .await
+        .map_err(|error| StartError::Target(format!("cannot run {}: {error}", line(command))))
+}
+
+fn expect_success(command: &Command, ended: &Ended) -> Result<(), StartError> {
+    if ended.code == Some(0) {
+        return Ok(());
+    }
+    let how = match ended.code {
+        _ if ended.timed_out => "did not end in time".to_owned(),
+        Some(code) => format!("ended with status {code}"),
+        None => "was killed by a signal".to_owned(),
+    };
+    let words = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
+    Err(StartError::Target(format!("`{}` {how}: {words}", line(command))))
+}
+
+fn line(command: &Command) -> String {
+    command.argv.join(" ")
+}
+
+async fn begin(
+    manifest: &Manifest,
+    knockout: Option<&str>,
+    world: &World,
+    vars: &Vars,
+    env: &BTreeMap<String, String>,
+    address: SocketAddr,
+) -> Result<Process, StartError> {
+    let start = manifest.start.as_ref();
+    let start = start.ok_or_else(|| StartError::Unsupported("[start]".to_owned()))?;
+    let mut built = build(manifest, knockout, world, vars, start)?;
+    built.envs(env);
+    let mut process = Process::start(&mut built)
+        .map_err(|error| StartError::Target(format!("cannot run {}: {error}", line(start))))?;
+    let begun = Instant::now();
+    let limit = Duration::from_secs(manifest.ready_seconds);
+    while begun.elapsed() < limit {
+        if let Some(status) = process.ended() {
+            // Its last words may still be in the pipe.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let words = process.stderr.last_lines(4);
+            return Err(StartError::Target(format!(
+                "the target ended at once ({status}): {words}"
+            )));
+        }
+        if TcpStream::connect(address).await.is_ok() {
+            return Ok(process);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let words = process.stderr.last_lines(4);
+    let seconds = manifest.ready_seconds;
+    Err(StartError::Target(format!("the target did not listen within {seconds} s: {words}")))
+}
+
+fn free_port() -> Result<u16, StartError> {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    listener
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|error| StartError::Target(format!("no free port on loopback: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn merges_as_rfc_7396_says() {
+        let mut base = json!({"a": {"b": 1, "c": 2}, "d": [1]});
+        merge(&mut base, json!({"a": {"b": null, "e": {"f": null, "g": 3}}, "d": {"x": 1}}));
+        assert_eq!(base, json!({"a": {"c": 2, "e": {"g": 3}}, "d": {"x": 1}}));
+    }
+}

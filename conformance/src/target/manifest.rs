@@ -1,0 +1,326 @@
+//! The manifest of a target: a TOML file that says how it is started, reached and configured.
+//! It must never hold an expectation: what a target ought to do stands in the catalogue alone.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::template::nearest;
+
+/// Why a manifest cannot be used; each is one sentence for the person who wrote it.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The file could not be read.
+    #[error("cannot read the manifest {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file is no manifest; the message names the key and, if one is near, the right one.
+    #[error("{path}: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        message: String,
+    },
+}
+
+/// How a target is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriverKind {
+    /// A server that is sent HTTP calls and asks the suite's model.
+    Rpc,
+    /// A sandbox command: a prefix before the command line that it confines.
+    Launcher,
+}
+
+/// One implementation under test. Strings may hold variables; see [`Manifest::VARIABLES`].
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Manifest {
+    /// A short name, such as `reference`.
+    pub name: String,
+    /// One sentence about the target.
+    #[serde(default)]
+    pub title: String,
+    /// How it is reached.
+    pub driver: DriverKind,
+    /// The profiles that it claims: boundary, gateway, registry, sandbox, vault, plugins, full.
+    #[serde(default)]
+    pub profiles: Vec<String>,
+    /// The program under test; `--bin` names another file.
+    #[serde(default)]
+    pub binary: Option<Binary>,
+    /// For `driver = "launcher"`.
+    #[serde(default)]
+    pub launcher: Option<Launcher>,
+    /// The configuration file written before the target starts.
+    #[serde(default)]
+    pub config: Option<Config>,
+    /// Commands that run to their end before the target starts, in order.
+    #[serde(default)]
+    pub prepare: Vec<Command>,
+    /// The command whose standard output is the access token (run before the target starts).
+    #[serde(default)]
+    pub token: Option<Command>,
+    /// How the server is started.
+    #[serde(default)]
+    pub start: Option<Command>,
+    /// How long the target may take to be ready, in seconds.
+    #[serde(default = "ready_seconds")]
+    pub ready_seconds: u64,
+    /// The header that carries the token, as `Name: value`.
+    #[serde(default)]
+    pub authorization: Option<String>,
+    /// HTTP calls by role: `health`, `session-create`, `message` and `metadata` are what the
+    /// suite needs; scenarios ask for others by name and are unsupported without them.
+    #[serde(default)]
+    pub calls: BTreeMap<String, Call>,
+    /// The target's tools by role: `read`, `write`, `list`, `exec`.
+    #[serde(default)]
+    pub tools: BTreeMap<String, Tool>,
+    /// Other command lines by role, for scenarios: `vault-put`, `audit-verify`, `status`, ...
+    #[serde(default)]
+    pub commands: BTreeMap<String, Command>,
+    /// Places that scenarios read, by role: `audit`, `vault`, `logs`.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// Arguments inserted behind the program name for `--knockout ID`: `${KNOCKOUT}`.
+    #[serde(default)]
+    pub knockout: Vec<String>,
+    /// Requirements (or heads such as `plugin`) that the target says it does not meet: id = reason.
+    #[serde(default)]
+    pub unsupported: BTreeMap<String, String>,
+}
+
+fn ready_seconds() -> u64 {
+    20
+}
+
+/// The program under test.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Binary {
+    /// Its name: looked for beside `clawproof` itself, then on PATH.
+    pub name: String,
+}
+
+/// A sandbox command.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Launcher {
+    /// The command line up to the confined one.
+    pub prefix: Vec<String>,
+    /// Environment variables of the launcher, on top of PATH, HOME, TMPDIR and LANG.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// The level that this command line asks for: `relaxed` or `strict` (the default).
+    #[serde(default)]
+    pub level: Option<String>,
+}
+
+/// A configuration file in JSON.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// Where it is written.
+    pub path: String,
+    /// The base text: a JSON object.
+    pub json: String,
+    /// JSON merge patches (RFC 7396) by role. `raised-rates` is applied unless a case asks for
+    /// the target's own rates; others are applied where a case asks for them by name.
+    #[serde(default)]
+    pub patches: BTreeMap<String, String>,
+}
+
+/// A command line.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Command {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Environment variables on top of PATH, HOME, TMPDIR and LANG.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Standard input; none without it.
+    #[serde(default)]
+    pub stdin: Option<String>,
+}
+
+/// An HTTP call.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Call {
+    /// The method; `POST` where there is a body, else `GET`.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// The path, such as `/rpc`.
+    pub path: String,
+    /// Headers besides Host, Content-Length, Content-Type and the authorization.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    #[serde(default)]
+    pub body: Option<String>,
+    /// Whether the authorization header is sent.
+    #[serde(default = "yes")]
+    pub authorized: bool,
+    /// JSON pointer to what the caller wants of the answer, such as `/result/session`.
+    #[serde(default)]
+    pub pick: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A tool of the target.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Tool {
+    /// Its name on this target.
+    pub name: String,
+    /// The JSON text of its arguments: `${PATH|json}`, `${CONTENT|json}`, `${ARGV}` (a JSON array
+    /// of strings), `${COMMAND|json}` (the same as one shell-quoted line).
+    pub arguments: String,
+}
+
+impl Manifest {
+    /// The variables that every string of a manifest may use.
+    pub const VARIABLES: &'static [&'static str] = &[
+        "BIN",
+        "STATE",
+        "WORKSPACE",
+        "HOME",
+        "PORT",
+        "MODEL_URL",
+        "CONFIG",
+        "SECRET",
+        "MASTER",
+        "TOKEN",
+        "KNOCKOUT",
+        "UID",
+    ];
+
+    /// Reads a manifest file.
+    ///
+    /// # Errors
+    /// The file is unreadable, is no TOML, or has an unknown key (the nearest known one is named).
+    pub fn load(path: &Path) -> Result<Self, ManifestError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ManifestError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads a manifest's text; `path` is named in errors.
+    ///
+    /// # Errors
+    /// As [`Manifest::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ManifestError> {
+        let invalid = |message: String| ManifestError::Invalid { path: path.to_owned(), message };
+        let manifest: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| {
+                let before = text.get(..span.start).unwrap_or_default();
+                format!("line {}: ", before.matches('\n').count() + 1)
+            });
+            invalid(format!("{}{}", line.unwrap_or_default(), with_nearest(error.message())))
+        })?;
+        manifest.check().map_err(invalid)?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self.driver {
+            DriverKind::Launcher if self.launcher.is_none() => {
+                return Err("driver = \"launcher\" needs a [launcher] with its prefix".to_owned());
+            }
+            DriverKind::Rpc if self.start.is_none() => {
+                return Err("driver = \"rpc\" needs a [start] with its argv".to_owned());
+            }
+            DriverKind::Rpc if !self.calls.contains_key("health") => {
+                return Err("driver = \"rpc\" needs a [calls.health]".to_owned());
+            }
+            _ => {}
+        }
+        for (name, lines) in self.command_lines() {
+            if lines.is_empty() {
+                return Err(format!("{name}: argv is empty"));
+            }
+        }
+        Ok(())
+    }
+
+    fn command_lines(&self) -> impl Iterator<Item = (&str, &[String])> {
+        let named = self.commands.iter().map(|(name, command)| (name.as_str(), command));
+        let fixed = [("start", self.start.as_ref()), ("token", self.token.as_ref())];
+        let prepare = self.prepare.iter().map(|command| ("prepare", command));
+        fixed
+            .into_iter()
+            .filter_map(|(name, command)| command.map(|command| (name, command)))
+            .chain(prepare)
+            .chain(named)
+            .map(|(name, command)| (name, command.argv.as_slice()))
+    }
+
+    /// Why the target says that it does not meet this requirement, if it says so: the longest
+    /// head of the id that `[unsupported]` names.
+    #[must_use]
+    pub fn unsupported(&self, requirement: &str) -> Option<&str> {
+        let mut head = requirement;
+        loop {
+            if let Some(reason) = self.unsupported.get(head) {
+                return Some(reason);
+            }
+            head = head.rsplit_once('.')?.0;
+        }
+    }
+}
+
+/// Turns serde's list of all known keys into the one that was probably meant.
+fn with_nearest(message: &str) -> String {
+    let mut words = message.split('`').skip(1).step_by(2);
+    let (Some(unknown), true) = (words.next(), message.starts_with("unknown ")) else {
+        return message.trim().to_owned();
+    };
+    let kind = if message.starts_with("unknown variant") { "value" } else { "key" };
+    match nearest(unknown, words) {
+        Some(near) => format!("unknown {kind} `{unknown}`; did you mean `{near}`?"),
+        None => message.trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Manifest, ManifestError> {
+        Manifest::parse(text, Path::new("t.toml"))
+    }
+
+    #[test]
+    fn names_the_nearest_known_key() {
+        let error = parse("name = \"a\"\ndrivr = \"rpc\"\n").unwrap_err().to_string();
+        assert_eq!(error, "t.toml: line 2: unknown key `drivr`; did you mean `driver`?");
+    }
+
+    #[test]
+    fn a_server_without_a_start_is_refused() {
+        let error = parse("name = \"a\"\ndriver = \"rpc\"\n").unwrap_err().to_string();
+        assert!(error.contains("[start]"), "{error}");
+    }
+
+    #[test]
+    fn a_head_covers_the_requirements_below_it() {
+        let text = "name = \"a\"\ndriver = \"launcher\"\nlauncher.prefix = [\"x\"]\n\
+                    [unsupported]\nplugin = \"has none\"\n";
+        let manifest = parse(text).unwrap();
+        assert_eq!(manifest.unsupported("plugin.frame"), Some("has none"));
+        assert_eq!(manifest.unsupported("path.link"), None);
+    }
+}
