@@ -1,0 +1,107 @@
+//! `conformance`: builds the suite and the reference, and certifies one target. Knows how the
+//! suite is called; must never soften its verdict: the exit code is the suite's own.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::bubblewrap;
+use crate::failure::{Failure, io};
+use crate::workspace::Workspace;
+
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// The target: the name of a manifest in conformance/targets, or the path of one.
+    #[arg(long, default_value = "reference", value_name = "NAME|FILE")]
+    target: String,
+    /// The profile to certify; the target's own where none is named.
+    #[arg(long)]
+    profile: Option<String>,
+    /// The program under test, where the manifest leaves it open (`${BIN}`): the reference
+    /// runtime built here, unless another is named.
+    #[arg(long, value_name = "FILE")]
+    bin: Option<PathBuf>,
+    /// Handed on to `clawproof run` (`--case ID`, `--jobs N`, `--seed N`, ...).
+    #[arg(last = true)]
+    suite: Vec<String>,
+}
+
+impl Options {
+    /// The plain run against one of our own manifests.
+    pub(crate) fn of(target: &str) -> Self {
+        Self { target: target.to_owned(), profile: None, bin: None, suite: Vec::new() }
+    }
+}
+
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failure> {
+    let manifest = manifest(workspace, &options.target)?;
+    let text = std::fs::read_to_string(&manifest).map_err(|error| {
+        Failure::usage(format!("could not read {}: {error}", manifest.display()))
+    })?;
+    bubblewrap::ensure(workspace)?;
+    build(workspace)?;
+    let folder = workspace.scratch("conformance")?;
+    // A report of an earlier run must not be taken for this one's.
+    let report = folder.join("report.json");
+    if report.exists() {
+        std::fs::remove_file(&report).map_err(io("remove the last report"))?;
+    }
+    let mut suite = workspace.program("release", "clawproof").arg("run");
+    suite = suite.arg("--target").arg(&manifest).arg("--json").arg(&report);
+    if let Some(bin) = &options.bin {
+        suite = suite.arg("--bin").arg(bin);
+    } else if text.contains("${BIN}") {
+        suite = suite.arg("--bin").arg(workspace.built("release", "clawproof-runtime"));
+    }
+    if let Some(profile) = &options.profile {
+        suite = suite.arg("--profile").arg(profile);
+    }
+    let outcome = suite.args(&options.suite).run();
+    if report.is_file() {
+        eprintln!("report: {}", report.display());
+    }
+    outcome
+}
+
+/// The three programs that a run needs, as they ship.
+pub(crate) fn build(workspace: &Workspace) -> Result<(), Failure> {
+    let mut cargo = workspace.cargo().args(["build", "--locked", "--release"]);
+    for package in ["clawproof-runtime", "clawproof", "clawproof-probe"] {
+        cargo = cargo.args(["--package", package]);
+    }
+    cargo.run()
+}
+
+fn manifest(workspace: &Workspace, target: &str) -> Result<PathBuf, Failure> {
+    let folder = workspace.at("conformance/targets");
+    let named = folder.join(format!("{target}.toml"));
+    if named.is_file() {
+        return Ok(named);
+    }
+    let given = PathBuf::from(target);
+    if given.is_file() {
+        return std::path::absolute(given).map_err(io("find the manifest"));
+    }
+    let mut known: Vec<_> = std::fs::read_dir(&folder)
+        .map_err(io("list conformance/targets"))?
+        .filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    known.sort();
+    Err(Failure::usage(format!(
+        "no target `{target}`: neither a file nor one of conformance/targets ({})",
+        known.join(", ")
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_target_names_the_known_ones_and_is_wrong_use() {
+        let workspace = Workspace::find().unwrap();
+        let failure = manifest(&workspace, "no-such-target").unwrap_err();
+        assert_eq!(failure.code(), 2);
+        assert!(failure.sentence().unwrap().contains("reference"), "{failure:?}");
+    }
+}
