@@ -1,1 +1,6 @@
 //! The runtime's integration tests: one binary, one file per room.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's panic is its verdict")]
+
+mod boundary;
+mod workspace;

@@ -1,0 +1,229 @@
+//! A folder out of which nothing leads: every operation starts at its open handle, and the kernel
+//! (openat2 where it has it, cap-std's walk elsewhere) refuses links that leave it, at the moment
+//! of use. It must never join a path to a root and hope.
+
+use std::{
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use cap_std::{
+    ambient_authority,
+    fs::{Dir, File, OpenOptions, OpenOptionsExt},
+};
+
+use super::{Entry, FileError, Os, RelativePath, lexical, lexical::below};
+use crate::{audit::Rejection, requirement};
+
+/// The most entries that one listing shows.
+const MOST_ENTRIES: usize = 10_000;
+
+/// An open folder; every operation stays inside it.
+#[derive(Debug)]
+pub struct Workspace {
+    root: PathBuf,
+    named: PathBuf,
+    folder: Dir,
+}
+
+impl Workspace {
+    /// Opens the folder, which must exist.
+    ///
+    /// # Errors
+    /// `error.deny`: the folder cannot be opened.
+    pub fn open(root: &Path) -> Result<Self, Rejection> {
+        let refuse = |error: io::Error| {
+            let cause = format!("{}: {error}", root.display());
+            requirement::ERROR_DENY.refuse("the workspace cannot be opened", cause)
+        };
+        let named = std::path::absolute(root).map_err(refuse)?;
+        let root = root.canonicalize().map_err(refuse)?;
+        let folder = Dir::open_ambient_dir(&root, ambient_authority()).map_err(refuse)?;
+        Ok(Self { root, named, folder })
+    }
+
+    /// The canonical path of the folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Like [`lexical()`] for this system, but an absolute path that names a place inside the
+    /// workspace, by its canonical path or the one it was opened by, is accepted too.
+    ///
+    /// # Errors
+    /// As [`lexical()`].
+    pub fn resolve(&self, path: &str) -> Result<RelativePath, Rejection> {
+        let os = Os::current();
+        let inside = [&self.root, &self.named]
+            .into_iter()
+            .filter_map(|root| root.to_str())
+            .find_map(|root| below(path, root, os));
+        lexical(inside.unwrap_or(path), os)
+    }
+
+    /// The content of a regular file of at most `max` bytes. Nothing else than a regular file is
+    /// waited for: a FIFO or a device is refused at once.
+    ///
+    /// # Errors
+    /// `path.link`, `path.os-alias` (not a regular file), or what the file system says.
+    pub fn read(&self, path: &RelativePath, max: usize) -> Result<Vec<u8>, FileError> {
+        let file = self.regular(path, OpenOptions::new().read(true))?;
+        let too_large =
+            || FileError::Failed("the file is too large", io::ErrorKind::FileTooLarge.into());
+        let mut content = Vec::new();
+        let most = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+        file.take(most).read_to_end(&mut content).map_err(failed)?;
+        if content.len() > max { Err(too_large()) } else { Ok(content) }
+    }
+
+    /// Writes a regular file, creating it and missing folders above it.
+    ///
+    /// # Errors
+    /// As [`Workspace::read`].
+    pub fn write(&self, path: &RelativePath, content: &[u8]) -> Result<(), FileError> {
+        if let Some(parent) = path.as_path().parent()
+            && !parent.as_os_str().is_empty()
+        {
+            self.create_folder(path, parent)?;
+        }
+        // Not truncated at the open: what it is must be known first.
+        let mut file = self.regular(path, OpenOptions::new().write(true).create(true))?;
+        file.set_len(0).and_then(|()| file.write_all(content)).map_err(failed)
+    }
+
+    /// The entries of a folder, sorted by name; at most 10,000.
+    ///
+    /// # Errors
+    /// As [`Workspace::read`].
+    pub fn list(&self, path: &RelativePath) -> Result<Vec<Entry>, FileError> {
+        let folder = if self.guarded(path) {
+            self.folder.open_dir(path.as_path())
+        } else {
+            Dir::open_ambient_dir(self.root.join(path.as_path()), ambient_authority())
+        };
+        let mut entries = Vec::new();
+        for entry in folder.and_then(|folder| folder.entries()).map_err(failed)? {
+            if entries.len() == MOST_ENTRIES {
+                break;
+            }
+            let entry = entry.map_err(failed)?;
+            // An entry that went away in between is not an entry.
+            let Ok(metadata) = entry.metadata() else { continue };
+            entries.push(Entry {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                folder: metadata.is_dir(),
+                bytes: if metadata.is_file() { metadata.len() } else { 0 },
+            });
+        }
+        entries.sort_by(|left, right| left.name.cmp(&right.name));
+        Ok(entries)
+    }
+
+    /// Opens a file without waiting, and keeps it only if it is a regular one.
+    fn regular(
+        &self,
+        path: &RelativePath,
+        options: &mut OpenOptions,
+    ) -> Result<std::fs::File, FileError> {
+        unblocked(options);
+        let file = if self.guarded(path) {
+            self.folder.open_with(path.as_path(), options)
+        } else {
+            File::open_ambient_with(self.root.join(path.as_path()), options, ambient_authority())
+        };
+        let file = file.map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
+        requirement::PATH_OS_ALIAS.check(
+            metadata.is_file(),
+            "the path names something else than a file",
+            || format!("{:?}: {:?}", path.as_str(), metadata.file_type()),
+        )?;
+        Ok(file.into_std())
+    }
+
+    fn create_folder(&self, path: &RelativePath, parent: &Path) -> Result<(), FileError> {
+        if self.guarded(path) {
+            // Where a link stands in the way the walk only says that something is there; the open
+            // says where it leads.
+            let made = self.folder.create_dir_all(parent);
+            made.or_else(|_| self.folder.open_dir(parent).map(drop)).map_err(failed)
+        } else {
+            std::fs::create_dir_all(self.root.join(parent)).map_err(failed)
+        }
+    }
+
+    /// Whether the kernel holds this path inside. Always, but where the defence that stands for
+    /// it is knocked out: then the open is the plain one.
+    fn guarded(&self, path: &RelativePath) -> bool {
+        let rootless = !path.as_path().is_absolute();
+        let parentless = !path.as_str().split('/').any(|segment| segment == "..");
+        requirement::PATH_LINK.enforced()
+            && (rootless || requirement::PATH_ABSOLUTE.enforced())
+            && (parentless || requirement::PATH_TRAVERSAL.enforced())
+    }
+}
+
+#[cfg(unix)]
+fn unblocked(options: &mut OpenOptions) {
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
+}
+
+#[cfg(not(unix))]
+fn unblocked(_: &mut OpenOptions) {}
+
+/// What the file system said, in public words. A link that leaves the workspace is a refusal.
+fn failed(error: io::Error) -> FileError {
+    let sentence = match error.kind() {
+        // cap-std's own sign of an escape is an error that no system call made.
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => {
+            return requirement::PATH_LINK
+                .refuse("the path leads out of the workspace", error.to_string())
+                .into();
+        }
+        _ if is_loop(&error) => {
+            return requirement::PATH_LINK
+                .refuse("the path has a link that is not followed", error.to_string())
+                .into();
+        }
+        _ if is_pipe_without_reader(&error) => {
+            return requirement::PATH_OS_ALIAS
+                .refuse("the path names something else than a file", error.to_string())
+                .into();
+        }
+        io::ErrorKind::NotFound => "there is no such file",
+        io::ErrorKind::IsADirectory => "the path names a folder",
+        io::ErrorKind::NotADirectory => "the path leads through a file",
+        io::ErrorKind::PermissionDenied => "the file may not be opened",
+        io::ErrorKind::FileTooLarge => "the file is too large",
+        io::ErrorKind::InvalidFilename => "the name is too long",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "there is no room left",
+        _ => "the file system refused",
+    };
+    FileError::Failed(sentence, error)
+}
+
+#[cfg(unix)]
+fn is_loop(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+#[cfg(not(unix))]
+fn is_loop(_: &io::Error) -> bool {
+    false
+}
+
+/// Opening a FIFO or a socket for writing without waiting ends so.
+#[cfg(unix)]
+fn is_pipe_without_reader(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
+}
+
+#[cfg(not(unix))]
+fn is_pipe_without_reader(_: &io::Error) -> bool {
+    false
+}
