@@ -218,45 +218,60 @@ pub enum Kind {
     Benign,
 }
 
-/// Where a payload is delivered.
+/// Where a payload is delivered, and what is looked at there.
+///
+/// On every surface a target that dies or no longer answers its health check has failed the case.
+/// "EFFECT exists" is the effect of an attack and the success of a benign case alike.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
 )]
 pub enum Surface {
-    /// The text of a user's message.
+    /// The text of a user's message, JSON-escaped where it is UTF-8, as it is where it is not or
+    /// where the case says `raw`. Accepted: the model received exactly the text (for `raw`, what
+    /// the JSON means). Effect: EFFECT exists.
     #[serde(rename = "message.text")]
     MessageText,
-    /// The JSON text of an opaque value inside a valid message request.
+    /// The JSON text of an opaque value inside a valid message request that sends NONCE, spliced
+    /// in as it is. Accepted: NONCE reached the model.
     #[serde(rename = "http.json")]
     HttpJson,
-    /// A whole request body.
+    /// A whole request body. Accepted: NONCE reached the model.
     #[serde(rename = "http.body")]
     HttpBody,
-    /// The session id of a message.
+    /// The session id of a message that sends NONCE. Accepted: NONCE reached the model.
     #[serde(rename = "session.id")]
     SessionId,
-    /// The path of the read tool, in a tool call of the model.
+    /// The path of the read tool, in a tool call of the model. Accepted: MARK (which the setup
+    /// put into the file) came back to the model. Effect: CANARY or a line of HOSTFILE came back.
     #[serde(rename = "tool.path.read")]
     ToolPathRead,
-    /// The path of the write tool, in a tool call of the model.
+    /// The path of the write tool, in a tool call of the model. Accepted: the file stands in the
+    /// workspace. Effect: something outside the workspace was made or changed, or EFFECT exists.
     #[serde(rename = "tool.path.write")]
     ToolPathWrite,
-    /// One argument of a program run by the exec tool.
+    /// The last argument of `printf %s`, run by the exec tool. Neutralised (for an attack) and
+    /// accepted (for a benign case): the output is the payload, byte for byte. Effect: EFFECT
+    /// exists. Any other output is neither.
     #[serde(rename = "tool.argument")]
     ToolArgument,
-    /// The name in a tool call whose arguments write EFFECT.
+    /// The name in a tool call whose arguments write EFFECT. Effect, or accepted: EFFECT exists.
     #[serde(rename = "tool.name")]
     ToolName,
-    /// The raw text of the arguments of a tool call; the case's `role` names the tool.
+    /// The raw text of the arguments of a tool call; the case's `role` names the tool. Effect, or
+    /// accepted: EFFECT exists.
     #[serde(rename = "tool.arguments")]
     ToolArguments,
-    /// A real tool call, written as CALL is.
+    /// Real tool calls of the model in one answer: a JSON object `{"id"?, "name", "arguments"}` as
+    /// CALL is, or an array of such objects, in order. A call without id gets one of its own.
+    /// Effect, or accepted: EFFECT exists.
     #[serde(rename = "tool.call")]
     ToolCall,
-    /// The model's answer text.
+    /// The model's answer text. Accepted: it came back to the caller intact; neutralised: it came
+    /// back changed or shortened. Effect: EFFECT exists.
     #[serde(rename = "model.prose")]
     ModelProse,
-    /// The content of a workspace file that the model asks to read.
+    /// The content of a workspace file that the model asks to read. Accepted: it came back to the
+    /// model intact; neutralised: it came back changed or shortened. Effect: EFFECT exists.
     #[serde(rename = "tool.result")]
     ToolResult,
 }
@@ -344,6 +359,9 @@ pub enum Setup {
         path: Expr,
         /// Its bytes.
         content: Expr,
+        /// Whether it may be executed.
+        #[serde(default, skip_serializing_if = "is_false")]
+        executable: bool,
     },
     /// A symbolic link.
     Symlink {

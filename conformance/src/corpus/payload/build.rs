@@ -52,6 +52,11 @@ impl Expr {
             Self::Nest(nest) => write_nest(nest, vars, out)?,
             Self::Fill(fill) => write_fill(fill, vars, out)?,
             Self::Arguments(arguments) => write_arguments(arguments, vars, out)?,
+            Self::Cut(cut) => {
+                let whole = cut.of.build(vars)?;
+                let last = usize::try_from(cut.last).unwrap_or(usize::MAX);
+                out.extend(whole.get(..whole.len().saturating_sub(last)).unwrap_or_default());
+            }
             Self::Drip(drip) => drip.of.write(vars, out)?,
         }
         Ok(())

@@ -39,7 +39,42 @@ pub(super) fn encode(encoding: Encoding, bytes: Vec<u8>) -> Result<Vec<u8>, Payl
         Encoding::Utf16Le => utf16(bytes)?.iter().flat_map(|unit| unit.to_le_bytes()).collect(),
         Encoding::Utf16Be => utf16(bytes)?.iter().flat_map(|unit| unit.to_be_bytes()).collect(),
         Encoding::Gzip => gzip(&bytes)?,
+        Encoding::Upper => bytes.to_ascii_uppercase(),
+        Encoding::Fullwidth => each(bytes, fullwidth)?,
+        Encoding::Homoglyph => each(bytes, homoglyph)?,
     })
+}
+
+/// Replaces every character of a text.
+fn each(bytes: Vec<u8>, change: fn(char) -> char) -> Result<Vec<u8>, PayloadError> {
+    Ok(text(bytes)?.chars().map(change).collect::<String>().into_bytes())
+}
+
+fn fullwidth(letter: char) -> char {
+    match letter {
+        '!'..='~' => char::from_u32(u32::from(letter) + 0xfee0).unwrap_or(letter),
+        other => other,
+    }
+}
+
+fn homoglyph(letter: char) -> char {
+    match letter {
+        'a' => '\u{430}',
+        'c' => '\u{441}',
+        'd' => '\u{501}',
+        'e' => '\u{435}',
+        'h' => '\u{4bb}',
+        'i' => '\u{456}',
+        'j' => '\u{458}',
+        'o' => '\u{43e}',
+        'p' => '\u{440}',
+        's' => '\u{455}',
+        'v' => '\u{3bd}',
+        'w' => '\u{51d}',
+        'x' => '\u{445}',
+        'y' => '\u{443}',
+        other => other,
+    }
 }
 
 fn gzip(bytes: &[u8]) -> Result<Vec<u8>, PayloadError> {
@@ -50,9 +85,12 @@ fn gzip(bytes: &[u8]) -> Result<Vec<u8>, PayloadError> {
 }
 
 fn utf16(bytes: Vec<u8>) -> Result<Vec<u16>, PayloadError> {
-    let text = String::from_utf8(bytes)
-        .map_err(|error| PayloadError::Malformed(format!("this encoding needs UTF-8: {error}")))?;
-    Ok(text.encode_utf16().collect())
+    Ok(text(bytes)?.encode_utf16().collect())
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, PayloadError> {
+    String::from_utf8(bytes)
+        .map_err(|error| PayloadError::Malformed(format!("this encoding needs UTF-8: {error}")))
 }
 
 pub(super) fn unhex(digits: &str) -> Result<Vec<u8>, PayloadError> {

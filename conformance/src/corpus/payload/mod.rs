@@ -54,6 +54,8 @@ pub enum Expr {
     Arguments(Box<Arguments>),
     /// Expressions one after another, delivered as one piece each where the surface can.
     Chunks(Vec<Self>),
+    /// An expression without its last bytes.
+    Cut(Cut),
     /// An expression delivered in pieces of so many bytes where the surface can.
     Drip(Drip),
 }
@@ -114,6 +116,12 @@ pub enum Encoding {
     Utf16Be,
     /// A gzip stream.
     Gzip,
+    /// ASCII letters in upper case.
+    Upper,
+    /// Printable ASCII as its full-width compatibility characters.
+    Fullwidth,
+    /// ASCII letters as the Cyrillic or Greek letters that look like them, where there are any.
+    Homoglyph,
 }
 
 /// See [`Expr::Nest`]: the layers in turn, opened from the outside in and closed from the inside
@@ -209,6 +217,16 @@ pub enum Parameter {
     Content,
     /// Of exec.
     Argv,
+}
+
+/// See [`Expr::Cut`].
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cut {
+    /// What is cut.
+    pub of: Box<Expr>,
+    /// How many bytes are taken from its end.
+    pub last: u64,
 }
 
 /// See [`Expr::Drip`].

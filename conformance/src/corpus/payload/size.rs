@@ -7,8 +7,8 @@ use super::{
 };
 
 impl Expr {
-    /// How many bytes [`Expr::build`] yields at most. Exact but for `json-escape`, `utf16-*`,
-    /// `gzip` and `arguments`, for which it is an upper bound.
+    /// How many bytes [`Expr::build`] yields at most. Exact where no `encode`, `arguments` or
+    /// `cut` takes part; those give an upper bound.
     ///
     /// # Errors
     /// When the expression or any part of it goes over [`MAX_BYTES`], a variable is unset, or the
@@ -28,6 +28,7 @@ impl Expr {
             Self::Nest(nest) => nest_size(nest, vars)?,
             Self::Fill(fill) => fill_size(fill, vars)?,
             Self::Arguments(arguments) => arguments_size(arguments, vars)?,
+            Self::Cut(cut) => cut.of.size(vars)?,
             Self::Drip(drip) if drip.every == 0 => {
                 return Err(PayloadError::Malformed(
                     "a drip needs pieces of at least 1 byte".into(),
@@ -75,8 +76,11 @@ fn digits_below(end: u64) -> u64 {
 fn encoded(encoding: Encoding, bytes: u64) -> u64 {
     match encoding {
         Encoding::Base64 => bytes.div_ceil(3).saturating_mul(4),
-        Encoding::Percent => bytes.saturating_mul(3),
-        Encoding::Hex | Encoding::Utf16Le | Encoding::Utf16Be => bytes.saturating_mul(2),
+        Encoding::Upper => bytes,
+        Encoding::Percent | Encoding::Fullwidth => bytes.saturating_mul(3),
+        Encoding::Hex | Encoding::Homoglyph | Encoding::Utf16Le | Encoding::Utf16Be => {
+            bytes.saturating_mul(2)
+        }
         Encoding::JsonEscape | Encoding::JsonUnicode => bytes.saturating_mul(6),
         Encoding::Gzip => bytes.saturating_add(bytes / 1000).saturating_add(64),
     }

@@ -50,6 +50,11 @@ fn every_expression_yields_its_bytes() {
             br#"[{"a":[0]}]"#.to_vec(),
         ),
         (json!({"fill": {"to": 6, "before": "<", "with": "ab", "after": ">"}}), b"<abab>".to_vec()),
+        (json!({"encode": {"as": "upper", "of": "exec_1"}}), b"EXEC_1".to_vec()),
+        (json!({"encode": {"as": "fullwidth", "of": "k"}}), "\u{ff4b}".as_bytes().to_vec()),
+        (json!({"encode": {"as": "homoglyph", "of": "ke"}}), "k\u{435}".as_bytes().to_vec()),
+        (json!({"cut": {"of": "abc", "last": 1}}), b"ab".to_vec()),
+        (json!({"cut": {"of": "abc", "last": 9}}), Vec::new()),
         (json!({"chunks": ["a", "b"]}), b"ab".to_vec()),
         (json!({"drip": {"of": "abc", "every": 2}}), b"abc".to_vec()),
     ] {

@@ -25,8 +25,12 @@ pub enum Var {
     Climb,
     /// The random content of the canary file.
     Canary,
+    /// The random content that a benign read must bring back.
+    Mark,
     /// An absolute path of a system file that any sandbox shows.
     Hostfile,
+    /// The id of a session that the target itself gave out.
+    Session,
     /// A relative file name in the workspace that must not come to exist.
     Effect,
     /// A random key that stands in the target's credential store.
@@ -169,6 +173,8 @@ impl Vars {
             .set(Var::Root, "/world/workspace")
             .set(Var::Outside, "/world/outside")
             .set(Var::Canary, "canary-0123456789abcdef")
+            .set(Var::Mark, "mark-0123456789abcdef")
+            .set(Var::Session, "00000000-0000-4000-8000-000000000000")
             .set(Var::Hostfile, "/usr/lib/os-release")
             .set(Var::Effect, "effect-0123456789abcdef")
             .set(Var::Secret, "secret-0123456789abcdef")
