@@ -1,1 +1,3 @@
 //! Room: sensor.
+
+pub mod vault;
