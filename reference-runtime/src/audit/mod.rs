@@ -1,11 +1,16 @@
 //! Layer 5: what refused, what happened, and the record of it. Knows nothing of any other room.
 
+mod chain;
+mod encode;
 mod event;
+mod log;
 mod redact;
 mod rejection;
 mod sink;
 
+pub use chain::{Broken, Verified};
 pub use event::{Event, Kind, Outcome};
+pub use log::verify;
 pub use redact::{REDACTED, Redactor};
 pub use rejection::{Correlation, Rejection};
-pub use sink::{Audit, Broken, Verified, verify};
+pub use sink::Audit;

@@ -1,19 +1,45 @@
-//! Takes the secrets that it was told out of any text. It must never keep a secret in a form that
-//! it shows.
+//! Takes the secrets that it was told out of any text, in every form they are likely to come in.
+//! It must never show a secret, nor guess what looks like one.
 
 use std::{
     borrow::Cow,
+    collections::BTreeSet,
     fmt,
+    fmt::Write,
     sync::{Arc, RwLock},
 };
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
+
+use crate::requirement;
 
 /// What stands where a secret stood.
 pub const REDACTED: &str = "[REDACTED]";
 
+/// Shorter secrets are not taken out: they would take words of every text with them.
+const SHORTEST: usize = 6;
+
 /// The shared list of secrets to take out; clones share it.
 #[derive(Clone, Default)]
 pub struct Redactor {
-    secrets: Arc<RwLock<Vec<String>>>,
+    shared: Arc<RwLock<Secrets>>,
+}
+
+#[derive(Default)]
+struct Secrets {
+    forms: BTreeSet<String>,
+    matcher: Option<Arc<Matcher>>,
+}
+
+/// The forms of all secrets, compiled twice: once to say quickly that a text is clean, once to
+/// find every match, overlapping ones too, where it is not.
+struct Matcher {
+    gate: AhoCorasick,
+    all: AhoCorasick,
 }
 
 impl Redactor {
@@ -23,29 +49,220 @@ impl Redactor {
         Self::default()
     }
 
-    /// Tells a secret; from now on it is taken out of every text.
+    /// Tells a secret; from now on it is taken out of every text: plain, in base64 at each of its
+    /// three alignments, hex, percent-encoded, and JSON-escaped. Secrets of fewer than 6 bytes
+    /// are ignored.
     pub fn add(&self, secret: &str) {
-        if let Ok(mut secrets) = self.secrets.write() {
-            secrets.push(secret.to_owned());
+        if secret.len() < SHORTEST {
+            return;
+        }
+        // A poisoned lock stays poisoned: `redact` then shows nothing at all.
+        if let Ok(mut secrets) = self.shared.write() {
+            secrets.forms.extend(forms(secret));
+            secrets.matcher = Matcher::new(&secrets.forms).map(Arc::new);
         }
     }
 
     /// The text without any known secret.
     #[must_use]
     pub fn redact<'text>(&self, text: &'text str) -> Cow<'text, str> {
-        let Ok(secrets) = self.secrets.read() else { return Cow::Borrowed(REDACTED) };
-        let mut text = Cow::Borrowed(text);
-        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-            if text.contains(secret.as_str()) {
-                text = Cow::Owned(text.replace(secret.as_str(), REDACTED));
-            }
+        if !requirement::SECRET_NO_LEAK.enforced() {
+            return Cow::Borrowed(text);
         }
-        text
+        let matcher = match self.shared.read() {
+            Ok(secrets) if secrets.forms.is_empty() => return Cow::Borrowed(text),
+            Ok(secrets) => secrets.matcher.clone(),
+            Err(_) => None,
+        };
+        // Without a matcher nothing is known to be clean.
+        matcher.map_or(Cow::Borrowed(REDACTED), |matcher| matcher.redact(text))
     }
 }
 
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Redactor")
+    }
+}
+
+impl Matcher {
+    fn new(forms: &BTreeSet<String>) -> Option<Self> {
+        let build = |kind| AhoCorasick::builder().match_kind(kind).build(forms).ok();
+        Some(Self { gate: build(MatchKind::LeftmostFirst)?, all: build(MatchKind::Standard)? })
+    }
+
+    fn redact<'text>(&self, text: &'text str) -> Cow<'text, str> {
+        if !self.gate.is_match(text) {
+            return Cow::Borrowed(text);
+        }
+        let mut clean = String::with_capacity(text.len());
+        let mut shown = 0;
+        for (start, end) in self.spans(text) {
+            clean.push_str(text.get(shown..start).unwrap_or_default());
+            clean.push_str(REDACTED);
+            shown = end;
+        }
+        clean.push_str(text.get(shown..).unwrap_or_default());
+        Cow::Owned(clean)
+    }
+
+    /// Where secrets stand, overlapping matches joined, in order.
+    fn spans(&self, text: &str) -> Vec<(usize, usize)> {
+        let found = self.all.find_overlapping_iter(text);
+        let mut spans: Vec<_> = found.map(|found| (found.start(), found.end())).collect();
+        spans.sort_unstable();
+        spans.dedup_by(|next, last| {
+            let joined = next.0 < last.1;
+            if joined {
+                last.1 = last.1.max(next.1);
+            }
+            joined
+        });
+        spans
+    }
+}
+
+/// Every form in which a secret is taken out.
+fn forms(secret: &str) -> Vec<String> {
+    let bytes = secret.as_bytes();
+    let hex = hex::encode(bytes);
+    let mut forms = vec![secret.to_owned(), hex.to_uppercase(), hex];
+    for alignment in 0..3 {
+        forms.extend(base64_core(bytes, alignment));
+    }
+    let each = |one: fn(&mut String, u8)| {
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            one(&mut text, *byte);
+            text
+        })
+    };
+    forms.push(each(|text, byte| percent(text, byte, false)));
+    forms.push(each(|text, byte| percent(text, byte, true)));
+    forms.push(each(|text, byte| percent(text, byte, false)).to_lowercase());
+    forms.push(each(|text, byte| percent(text, byte, true)).to_lowercase());
+    forms.push(units(secret, false));
+    forms.push(units(secret, true));
+    // As a JSON string, and as JSON inside a JSON string.
+    let once = json(secret);
+    forms.push(json(&once));
+    forms.push(once);
+    forms.retain(|form| form.len() >= SHORTEST);
+    forms
+}
+
+/// The characters of a base64 text that depend on the secret alone when it stands after a number
+/// of bytes that leaves `alignment` modulo three.
+fn base64_core(secret: &[u8], alignment: usize) -> Vec<String> {
+    let mut padded = vec![0; alignment];
+    padded.extend_from_slice(secret);
+    let (start, end) = ((8 * alignment).div_ceil(6), 8 * padded.len() / 6);
+    [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)]
+        .iter()
+        .filter_map(|text| text.get(start..end).map(str::to_owned))
+        .collect()
+}
+
+/// Percent-encoding: of everything, or of what a URL component may not hold.
+fn percent(text: &mut String, byte: u8, everything: bool) {
+    if !everything && (byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
+        text.push(char::from(byte));
+    } else {
+        // Writing to a string does not fail.
+        let _ = write!(text, "%{byte:02X}");
+    }
+}
+
+/// `\uXXXX` for every UTF-16 unit.
+fn units(secret: &str, upper: bool) -> String {
+    secret.encode_utf16().fold(String::new(), |mut text, unit| {
+        let _ = if upper { write!(text, "\\u{unit:04X}") } else { write!(text, "\\u{unit:04x}") };
+        text
+    })
+}
+
+fn json(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "sk-live/Zq9+\"x\n7";
+
+    fn told(secrets: &[&str]) -> Redactor {
+        let redactor = Redactor::new();
+        secrets.iter().for_each(|secret| redactor.add(secret));
+        redactor
+    }
+
+    #[test]
+    fn clean_text_is_borrowed() {
+        let redactor = told(&[SECRET]);
+        assert!(matches!(redactor.redact("nothing here, sk-live/Zq"), Cow::Borrowed(_)));
+        assert!(matches!(Redactor::new().redact(SECRET), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn every_form_is_taken_out() {
+        let redactor = told(&[SECRET]);
+        let json = serde_json::json!({ "k": SECRET }).to_string();
+        let twice = serde_json::Value::from(json.clone()).to_string();
+        let percent: String = SECRET.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        for text in [
+            SECRET.to_owned(),
+            hex::encode(SECRET),
+            hex::encode_upper(SECRET),
+            "sk-live%2FZq9%2B%22x%0A7".to_owned(),
+            percent,
+            units(SECRET, false),
+            json,
+            twice,
+        ] {
+            let shown = redactor.redact(&text);
+            assert!(shown.contains(REDACTED), "{text}");
+            assert!(!shown.contains("Zq9") && !shown.contains("5a7139"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn base64_is_taken_out_at_every_alignment() {
+        let redactor = told(&[SECRET]);
+        for before in 0..7 {
+            for after in 0..4 {
+                let text = format!("{}{SECRET}{}", "a".repeat(before), "z".repeat(after));
+                for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+                    let encoded = engine.encode(&text);
+                    let shown = redactor.redact(&encoded);
+                    assert!(shown.contains(REDACTED), "{before} before, {after} after: {shown}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn overlapping_and_nested_secrets_leave_no_rest() {
+        let redactor = told(&["prefix-long", "prefix-long-and-longer", "longer-tail"]);
+        assert_eq!(redactor.redact("<prefix-long-and-longer-tail>"), "<[REDACTED]>");
+        assert_eq!(redactor.redact("prefix-long."), "[REDACTED].");
+        assert_eq!(redactor.redact("prefix-prefix-long"), "prefix-[REDACTED]");
+    }
+
+    #[test]
+    fn taking_out_never_joins_the_halves_of_a_secret() {
+        let redactor = told(&["abcdefgh"]);
+        let shown = redactor.redact("abcdabcdefghefgh").into_owned();
+        assert_eq!(shown, "abcd[REDACTED]efgh");
+        assert_eq!(redactor.redact(&shown), shown);
+    }
+
+    #[test]
+    fn clones_share_what_they_are_told() {
+        let redactor = Redactor::new();
+        let clone = redactor.clone();
+        redactor.add("told-later");
+        assert_eq!(clone.redact("x told-later"), "x [REDACTED]");
+        assert_eq!(format!("{redactor:?}"), "Redactor");
     }
 }

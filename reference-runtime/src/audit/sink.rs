@@ -1,25 +1,74 @@
-//! The audit file: one writer, one line a record. It must never let a caller go on whose record
-//! was not written.
+//! The door to the log: any task hands in events, one thread writes them. It must never let a
+//! caller go on whose record was not written.
+//!
+//! Group commit: the thread takes whatever is waiting, writes it at once, and acknowledges. So a
+//! record survives the death of this process once it is acknowledged; a power cut may take the
+//! last second, as the disk is waited for once a second and not once a record (4 ms each).
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::Path,
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    thread,
+    time::{Duration, Instant},
+};
 
-use super::{Event, Redactor, Rejection};
+use tokio::sync::oneshot;
+
+use super::{Event, Redactor, Rejection, encode, log::Log};
 use crate::requirement;
+
+/// Records that may wait; past that, callers are refused.
+const QUEUE: usize = 8192;
+/// Records of one write.
+const BATCH: usize = 1024;
+/// How long a record may be on its way to the disk.
+const SYNC: Duration = Duration::from_secs(1);
+
+const UNWRITABLE: &str = "the audit log cannot be written";
 
 /// The open audit log; clones write to the same file.
 #[derive(Clone, Debug)]
 pub struct Audit {
     redactor: Redactor,
-    file: PathBuf,
+    queue: SyncSender<Waiting>,
+}
+
+/// A record on its way, and who waits for it.
+#[derive(Debug)]
+struct Waiting {
+    middle: String,
+    done: Done,
+}
+
+#[derive(Debug)]
+enum Done {
+    Task(oneshot::Sender<Result<(), String>>),
+    Thread(SyncSender<Result<(), String>>),
+}
+
+impl Done {
+    /// Whoever gave up waiting does not need to know.
+    fn tell(self, written: Result<(), String>) {
+        match self {
+            Self::Task(waiting) => drop(waiting.send(written)),
+            Self::Thread(waiting) => drop(waiting.send(written)),
+        }
+    }
 }
 
 impl Audit {
-    /// Opens `<state>/audit/audit.jsonl`.
+    /// Opens `<state>/audit/audit.jsonl` and starts its writer. The state folder must exist.
     ///
     /// # Errors
     /// `error.deny`: the log cannot be opened, or `audit.integrity`: it was changed.
     pub fn open(state: &Path, redactor: Redactor) -> Result<Self, Rejection> {
-        Ok(Self { redactor, file: state.join("audit").join("audit.jsonl") })
+        let log = Log::open(state)?;
+        let (queue, waiting) = sync_channel(QUEUE);
+        thread::Builder::new()
+            .name("audit".into())
+            .spawn(move || write_all(log, &waiting))
+            .map_err(|error| refuse(error.to_string()))?;
+        Ok(Self { redactor, queue })
     }
 
     /// The redactor that every record goes through.
@@ -28,47 +77,91 @@ impl Audit {
         &self.redactor
     }
 
-    /// Writes a record; returns once it is written.
+    /// Writes a record; returns once it is written. A caller that stops waiting does not stop the
+    /// record.
     ///
     /// # Errors
     /// `error.deny`: it could not be written, and the caller must refuse.
     pub async fn record(&self, event: Event) -> Result<(), Rejection> {
-        self.record_blocking(event)
+        let (done, written) = oneshot::channel();
+        match self.hand_in(&event, Done::Task(done)) {
+            Ok(true) => settle(written.await.unwrap_or_else(|_| Err("the writer is gone".into()))),
+            Ok(false) => Ok(()),
+            Err(cause) => settle(Err(cause)),
+        }
     }
 
-    /// The same for code outside of async tasks.
+    /// The same for code outside of async tasks: it blocks the thread.
     ///
     /// # Errors
     /// As [`Audit::record`].
     pub fn record_blocking(&self, event: Event) -> Result<(), Rejection> {
-        drop(event);
-        Err(requirement::ERROR_DENY
-            .refuse("the audit log cannot be written", self.file.display().to_string()))
+        let (done, written) = sync_channel(1);
+        match self.hand_in(&event, Done::Thread(done)) {
+            Ok(true) => settle(written.recv().unwrap_or_else(|_| Err("the writer is gone".into()))),
+            Ok(false) => Ok(()),
+            Err(cause) => settle(Err(cause)),
+        }
+    }
+
+    /// Queues the record; false if no record of this kind is kept (a knocked-out kind).
+    fn hand_in(&self, event: &Event, done: Done) -> Result<bool, String> {
+        if !event.kind.requirement().enforced() {
+            return Ok(false);
+        }
+        let middle = encode::middle(event, &self.redactor);
+        match self.queue.try_send(Waiting { middle, done }) {
+            Ok(()) => Ok(true),
+            Err(TrySendError::Full(_)) => Err(format!("{QUEUE} records are waiting")),
+            Err(TrySendError::Disconnected(_)) => Err("the writer is gone".into()),
+        }
     }
 }
 
-/// What a whole log looks like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
-    /// Number of records.
-    pub records: u64,
-    /// The hash of the last record, 64 hex digits; all zeros for an empty log.
-    pub head: String,
+fn settle(written: Result<(), String>) -> Result<(), Rejection> {
+    match written {
+        Err(cause) if requirement::ERROR_DENY.enforced() => Err(refuse(cause)),
+        _ => Ok(()),
+    }
 }
 
-/// Where a log is broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
-    /// The line, from 1; one more than there are lines if the end is missing.
-    pub line: u64,
-    /// What is wrong with it.
-    pub reason: String,
+fn refuse(cause: String) -> Rejection {
+    requirement::ERROR_DENY.refuse(UNWRITABLE, cause)
 }
 
-/// Reads the log of a state folder and checks its chain from the first record to the head.
-///
-/// # Errors
-/// The first place at which it is not as it was written.
-pub fn verify(state: &Path) -> Result<Verified, Broken> {
-    Err(Broken { line: 1, reason: format!("{}: not read yet", state.display()) })
+/// The writer: ends when the last [`Audit`] is dropped.
+fn write_all(mut log: Log, waiting: &Receiver<Waiting>) {
+    let mut synced = Instant::now();
+    let mut dirty = false;
+    loop {
+        // Nothing to sync: wait for ever. Else: until the sync is due.
+        let first = if dirty {
+            waiting.recv_timeout(SYNC.saturating_sub(synced.elapsed()))
+        } else {
+            waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        match first {
+            Ok(first) => {
+                let more = waiting.try_iter().take(BATCH - 1);
+                let (middles, done): (Vec<_>, Vec<_>) = std::iter::once(first)
+                    .chain(more)
+                    .map(|waiting| (waiting.middle, waiting.done))
+                    .unzip();
+                let written = log.append(&middles).map_err(|refusal| refusal.cause().to_owned());
+                dirty |= written.is_ok();
+                done.into_iter().for_each(|done| done.tell(written.clone()));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                // Nobody is left to tell.
+                let _ = log.sync();
+                return;
+            }
+        }
+        if dirty && synced.elapsed() >= SYNC {
+            // A disk that does not take it shows at the next write.
+            dirty = log.sync().is_err();
+            synced = Instant::now();
+        }
+    }
 }

@@ -2,5 +2,6 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's panic is its verdict")]
 
+mod audit;
 mod boundary;
 mod workspace;

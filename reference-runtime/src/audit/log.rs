@@ -1,0 +1,269 @@
+//! The files of the log: `audit/audit.jsonl` and `audit/head`, which says where the log ended when
+//! the last record was acknowledged, so that a cut end is seen. Several processes may append: each
+//! batch is written under the file's lock, after what others wrote was read. It must never write
+//! behind a record that it has not checked.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Rejection, Verified,
+    chain::{Broken, Link},
+};
+use crate::requirement;
+
+const UNWRITABLE: &str = "the audit log cannot be written";
+const CHANGED: &str = "the audit log was changed";
+
+/// A line that is longer was not written by this program.
+const LONGEST_LINE: u64 = 1 << 20;
+
+/// The open files and the place up to which they are known.
+#[derive(Debug)]
+pub(super) struct Log {
+    path: PathBuf,
+    file: File,
+    head: File,
+    link: Link,
+    /// Bytes of the log that `link` covers.
+    length: u64,
+}
+
+impl Log {
+    /// Opens or creates both files (0600, in a 0700 folder), checks the whole chain, and drops a
+    /// last line that a crash tore: it was never acknowledged.
+    pub(super) fn open(state: &Path) -> Result<Self, Rejection> {
+        let folder = state.join("audit");
+        create_folder(&folder).map_err(unwritable)?;
+        let path = folder.join("audit.jsonl");
+        let file = private(&path).map_err(unwritable)?;
+        let head = private(&folder.join("head")).map_err(unwritable)?;
+        let mut log = Self { path, file, head, link: Link::default(), length: 0 };
+        log.locked(|log| {
+            let promised = read_head(&log.head).map_err(changed)?;
+            log.catch_up(promised.as_ref())
+        })?;
+        Ok(log)
+    }
+
+    /// Appends one line for each middle, as one write.
+    pub(super) fn append(&mut self, middles: &[String]) -> Result<(), Rejection> {
+        self.locked(|log| {
+            log.catch_up(None)?;
+            let mut link = log.link.clone();
+            let mut lines = String::new();
+            for middle in middles {
+                link.append(&mut lines, &format!("{:.6}", jiff::Timestamp::now()), middle);
+            }
+            let written = log.write(&lines, &link);
+            if written.is_err() {
+                // Half a line would break the chain for good. If even this fails, the next
+                // batch finds the torn line and drops it, or refuses.
+                let _ = log.file.set_len(log.length);
+            }
+            written.map_err(unwritable)?;
+            log.length += lines.len() as u64;
+            log.link = link;
+            Ok(())
+        })
+    }
+
+    /// Makes what was appended survive a power cut.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.head.sync_data()
+    }
+
+    fn locked<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Rejection>,
+    ) -> Result<T, Rejection> {
+        self.file.lock().map_err(unwritable)?;
+        let done = work(self);
+        self.file.unlock().map_err(unwritable)?;
+        done
+    }
+
+    fn write(&mut self, lines: &str, link: &Link) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.length))?;
+        self.file.write_all(lines.as_bytes())?;
+        // The head goes last: a head without its record would look like a cut log.
+        self.head.rewind()?;
+        self.head.write_all(head_line(link).as_bytes())
+    }
+
+    /// Reads what others appended, and checks that nobody took the file away or cut it.
+    fn catch_up(&mut self, promised: Option<&Link>) -> Result<(), Rejection> {
+        let metadata = self.file.metadata().map_err(unwritable)?;
+        if !same_file(&metadata, &self.path) {
+            let cause = format!("{} is not the file that was opened", self.path.display());
+            return Err(requirement::ERROR_DENY.refuse(UNWRITABLE, cause));
+        }
+        if metadata.len() < self.length {
+            return Err(changed(Broken::new(self.link.records, "the end of the log is missing")));
+        }
+        if metadata.len() == self.length && promised.is_none() {
+            return Ok(());
+        }
+        self.file.seek(SeekFrom::Start(self.length)).map_err(unwritable)?;
+        let mut reader = BufReader::new(&self.file);
+        let read = read_lines(&mut reader, &mut self.link, promised).map_err(changed)?;
+        self.length += read.bytes;
+        if read.torn {
+            self.file.set_len(self.length).map_err(unwritable)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the log of a state folder and checks its chain from the first record to the head.
+///
+/// # Errors
+/// The first place at which it is not as it was written.
+pub fn verify(state: &Path) -> Result<Verified, Broken> {
+    let folder = state.join("audit");
+    let unreadable = |error: io::Error| Broken::new(1, format!("it cannot be read: {error}"));
+    let file = File::open(folder.join("audit.jsonl")).map_err(unreadable)?;
+    file.lock_shared().map_err(unreadable)?;
+    let head = File::open(folder.join("head")).map_err(unreadable)?;
+    let promised = read_head(&head)?;
+    let mut link = Link::default();
+    let read = read_lines(&mut BufReader::new(&file), &mut link, promised.as_ref())?;
+    if read.torn {
+        return Err(Broken::new(link.records + 1, "the last line is torn"));
+    }
+    if promised.is_none() && link.records > 0 {
+        return Err(Broken::new(link.records, "the head is missing"));
+    }
+    Ok(Verified { records: link.records, head: link.hash })
+}
+
+/// What was read: bytes of whole lines, and whether a part of a line came after them.
+struct Lines {
+    bytes: u64,
+    torn: bool,
+}
+
+/// Follows the chain to the end of the reader. The record that the head promises must be there.
+fn read_lines(
+    reader: &mut impl BufRead,
+    link: &mut Link,
+    promised: Option<&Link>,
+) -> Result<Lines, Broken> {
+    let mut read = Lines { bytes: 0, torn: false };
+    let mut line = Vec::new();
+    let mut kept = promised.is_none_or(|promised| promised.records <= link.records);
+    loop {
+        line.clear();
+        let taken = reader
+            .by_ref()
+            .take(LONGEST_LINE)
+            .read_until(b'\n', &mut line)
+            .map_err(|error| Broken::new(link.records + 1, error.to_string()))?;
+        let Some(record) = line.strip_suffix(b"\n") else {
+            if line.len() as u64 == LONGEST_LINE {
+                return Err(Broken::new(link.records + 1, "the line is too long"));
+            }
+            read.torn = taken > 0;
+            break;
+        };
+        link.follow(record)?;
+        read.bytes += taken as u64;
+        if let Some(promised) = promised.filter(|promised| promised.records == link.records) {
+            if promised.hash != link.hash {
+                return Err(Broken::new(link.records, "it is not the record that the head names"));
+            }
+            kept = true;
+        }
+    }
+    if kept {
+        Ok(read)
+    } else {
+        Err(Broken::new(link.records + 1, "the end of the log is missing"))
+    }
+}
+
+/// Fixed in length, so that one write replaces it.
+fn head_line(link: &Link) -> String {
+    format!("{:020} {}\n", link.records, link.hash)
+}
+
+/// The head; none if nothing was ever acknowledged.
+fn read_head(mut head: &File) -> Result<Option<Link>, Broken> {
+    let broken = |reason: String| Broken::new(1, format!("the head cannot be read: {reason}"));
+    let mut text = String::new();
+    head.rewind()
+        .and_then(|()| head.take(4096).read_to_string(&mut text))
+        .map_err(|error| broken(error.to_string()))?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = text.trim_end().split_once(' ').and_then(|(records, hash)| {
+        Some(Link { records: records.parse().ok()?, hash: hash.to_owned() })
+    });
+    match parsed {
+        Some(link) if head_line(&link) == text => Ok(Some(link)),
+        _ => Err(broken("it is damaged".into())),
+    }
+}
+
+fn unwritable(error: io::Error) -> Rejection {
+    requirement::ERROR_DENY.refuse(UNWRITABLE, error.to_string())
+}
+
+fn changed(broken: Broken) -> Rejection {
+    requirement::AUDIT_INTEGRITY.refuse(CHANGED, broken.to_string())
+}
+
+#[cfg(unix)]
+fn create_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    match fs::DirBuilder::new().recursive(false).mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let metadata = fs::symlink_metadata(folder)?;
+            if metadata.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
+        }
+        made => made,
+    }
+}
+
+#[cfg(not(unix))]
+fn create_folder(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)
+}
+
+#[cfg(unix)]
+fn private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
+        .open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
+#[cfg(not(unix))]
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Whether the path still names the open file: a log that was moved away is written by nobody.
+#[cfg(unix)]
+fn same_file(open: &fs::Metadata, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(path)
+        .is_ok_and(|named| (named.dev(), named.ino()) == (open.dev(), open.ino()))
+}
+
+#[cfg(not(unix))]
+fn same_file(_: &fs::Metadata, path: &Path) -> bool {
+    path.exists()
+}

@@ -1,0 +1,177 @@
+//! The audit log from outside: its lines, its chain, and what breaks it.
+
+use std::{fs, path::Path, thread};
+
+use clawproof_runtime::{
+    audit::{Audit, Correlation, Event, Kind, Outcome, Redactor, verify},
+    requirement,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn event(action: &str) -> Event {
+    Event::new(Kind::Tool, Outcome::Completed, "session-1", action, Correlation::new())
+}
+
+fn open(state: &Path) -> Audit {
+    Audit::open(state, Redactor::new()).unwrap()
+}
+
+fn log_with(records: usize) -> TempDir {
+    let state = TempDir::new().unwrap();
+    let audit = open(state.path());
+    for n in 0..records {
+        audit.record_blocking(event(&format!("action-{n}"))).unwrap();
+    }
+    state
+}
+
+fn lines(state: &Path) -> Vec<String> {
+    let text = fs::read_to_string(state.join("audit/audit.jsonl")).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn rewrite(state: &Path, lines: &[String]) {
+    fs::write(state.join("audit/audit.jsonl"), lines.join("\n") + "\n").unwrap();
+}
+
+#[tokio::test]
+async fn a_record_is_one_line_with_every_field() {
+    let state = TempDir::new().unwrap();
+    let audit = open(state.path());
+    let correlation = Correlation::new();
+    let refused =
+        Event::new(Kind::Authorization, Outcome::Deny, "alice", "exec", correlation.clone())
+            .refused_by(requirement::REGISTRY_SCHEMA)
+            .with("arguments", json!({"argv": ["a\nb"]}));
+    audit.record(refused).await.unwrap();
+    audit.record(event("next")).await.unwrap();
+    let lines = lines(state.path());
+    assert_eq!(lines.len(), 2);
+    let first: Value = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!(first["seq"], 1);
+    assert_eq!(first["kind"], "authorization");
+    assert_eq!(first["outcome"], "deny");
+    assert_eq!(first["subject"], "alice");
+    assert_eq!(first["requirement"], "registry.schema");
+    assert_eq!(first["correlation"], correlation.as_str());
+    assert_eq!(first["detail"]["arguments"]["argv"][0], "a\nb");
+    let time: jiff::Timestamp = first["time"].as_str().unwrap().parse().unwrap();
+    assert!(jiff::Timestamp::now().duration_since(time).as_secs() < 60);
+    let second: Value = serde_json::from_str(&lines[1]).unwrap();
+    assert_eq!(second["previous"], first["hash"]);
+    assert_eq!(verify(state.path()).unwrap().head, second["hash"].as_str().unwrap());
+}
+
+#[test]
+fn many_threads_and_two_logs_make_one_chain() {
+    let state = TempDir::new().unwrap();
+    let (one, two) = (open(state.path()), open(state.path()));
+    thread::scope(|scope| {
+        for n in 0..8 {
+            let audit = if n % 2 == 0 { &one } else { &two };
+            scope.spawn(move || {
+                for m in 0..100 {
+                    audit.record_blocking(event(&format!("{n}-{m}"))).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(verify(state.path()).unwrap().records, 800);
+    drop((one, two));
+    open(state.path()).record_blocking(event("after")).unwrap();
+    assert_eq!(verify(state.path()).unwrap().records, 801);
+}
+
+#[test]
+fn an_edit_a_removal_a_swap_and_a_cut_are_seen() {
+    let state = log_with(5);
+    let good = lines(state.path());
+    let broken_at = |lines: &[String]| {
+        rewrite(state.path(), lines);
+        let broken = verify(state.path()).unwrap_err();
+        let refused = Audit::open(state.path(), Redactor::new()).unwrap_err();
+        assert_eq!(refused.requirement(), requirement::AUDIT_INTEGRITY);
+        broken.line
+    };
+    let mut edited = good.clone();
+    edited[2] = edited[2].replace("action-2", "action-9");
+    assert_eq!(broken_at(&edited), 3);
+    let mut removed = good.clone();
+    removed.remove(1);
+    assert_eq!(broken_at(&removed), 2);
+    assert_eq!(broken_at(&good[1..]), 1);
+    let mut swapped = good.clone();
+    swapped.swap(1, 2);
+    assert_eq!(broken_at(&swapped), 2);
+    assert_eq!(broken_at(&good[..4]), 5);
+    let mut doubled = good.clone();
+    doubled.push(good[4].clone());
+    assert_eq!(broken_at(&doubled), 6);
+    fs::write(state.path().join("audit/audit.jsonl"), "").unwrap();
+    assert_eq!(verify(state.path()).unwrap_err().line, 1);
+    rewrite(state.path(), &good);
+    assert_eq!(verify(state.path()).unwrap().records, 5);
+}
+
+#[test]
+fn a_torn_last_line_is_dropped_at_the_next_open() {
+    let state = log_with(2);
+    let path = state.path().join("audit/audit.jsonl");
+    let mut text = fs::read_to_string(&path).unwrap();
+    text.push_str("{\"seq\":3,\"time\":\"20");
+    fs::write(&path, text).unwrap();
+    assert_eq!(verify(state.path()).unwrap_err().line, 3);
+    open(state.path()).record_blocking(event("third")).unwrap();
+    assert_eq!(verify(state.path()).unwrap().records, 3);
+}
+
+#[test]
+fn a_log_that_was_taken_away_or_cut_refuses_the_next_record() {
+    let state = TempDir::new().unwrap();
+    let path = state.path().join("audit/audit.jsonl");
+    let audit = open(state.path());
+    audit.record_blocking(event("first")).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(10).unwrap();
+    let refused = audit.record_blocking(event("second")).unwrap_err();
+    assert_eq!(refused.requirement(), requirement::ERROR_DENY);
+    fs::rename(&path, state.path().join("elsewhere")).unwrap();
+    assert!(audit.record_blocking(event("third")).is_err());
+    assert!(!refused.to_string().contains("audit.jsonl"));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_files_are_private_and_a_link_is_not_followed() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let state = log_with(1);
+    let mode = |path: &str| fs::metadata(state.path().join(path)).unwrap().permissions().mode();
+    assert_eq!(mode("audit") & 0o777, 0o700);
+    assert_eq!(mode("audit/audit.jsonl") & 0o777, 0o600);
+    assert_eq!(mode("audit/head") & 0o777, 0o600);
+
+    let linked = TempDir::new().unwrap();
+    fs::create_dir(linked.path().join("audit")).unwrap();
+    symlink(linked.path().join("target"), linked.path().join("audit/audit.jsonl")).unwrap();
+    let refused = Audit::open(linked.path(), Redactor::new()).unwrap_err();
+    assert_eq!(refused.requirement(), requirement::ERROR_DENY);
+    assert!(!linked.path().join("target").exists());
+}
+
+#[test]
+fn secrets_are_in_no_record() {
+    let state = TempDir::new().unwrap();
+    let redactor = Redactor::new();
+    let audit = Audit::open(state.path(), redactor.clone()).unwrap();
+    redactor.add("sk-canary-8812");
+    let leaky = Event {
+        subject: "sk-canary-8812".into(),
+        action: "x sk-canary-8812".into(),
+        ..event("")
+            .with("env", json!({"KEY": "sk-canary-8812", "hex": hex::encode("sk-canary-8812")}))
+    };
+    audit.record_blocking(leaky).unwrap();
+    let text = fs::read_to_string(state.path().join("audit/audit.jsonl")).unwrap();
+    assert!(!text.contains("canary") && !text.contains(&hex::encode("canary")), "{text}");
+    assert!(text.contains("[REDACTED]"));
+}
