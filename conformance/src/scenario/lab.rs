@@ -17,7 +17,7 @@ use crate::stage::model::{Answer, Exchange, Model, Talk, ToolCall};
 use crate::target::instance::{Instance, Plan, StartError};
 use crate::target::manifest::Manifest;
 use crate::target::process::Ended;
-use crate::target::template::Vars;
+use crate::target::template::{Vars, json_literal};
 use crate::target::world::{World, random_hex};
 
 use super::Trouble;
@@ -266,13 +266,14 @@ impl Target {
         Ok(ToolRun { reply, exchanges: talk.exchanges(), result })
     }
 
-    /// A tool call by role (`read`, `write`, `list`, `exec`) in the target's own naming. Variables:
-    /// `PATH`, `CONTENT`; for `exec` use [`Target::exec_call`].
+    /// A tool call by role (`read`, `write`, `list`) in the target's own naming, with the values of
+    /// `path` and `content`; for `exec` use [`Target::exec_call`].
     ///
     /// # Errors
     /// `Unsupported` where the manifest maps no such tool.
-    pub fn tool_call(&self, role: &str, vars: &[(&str, &str)]) -> Result<ToolCall, DriverError> {
-        tool_call(self.inside.instance.manifest(), role, &vars_of(vars))
+    pub fn tool_call(&self, role: &str, values: &[(&str, &str)]) -> Result<ToolCall, DriverError> {
+        let values = values.iter().map(|(name, value)| (*name, json_literal(value.as_bytes())));
+        tool_call(self.inside.instance.manifest(), role, &values.collect::<Vec<_>>())
     }
 
     /// A call of the `exec` tool with this command line.
@@ -313,25 +314,36 @@ fn vars_of(pairs: &[(&str, &str)]) -> Vars {
     vars
 }
 
-/// A tool call by role in the target's own naming.
+/// A tool call by role in the target's own naming; values are JSON texts by parameter name.
 ///
 /// # Errors
-/// `Unsupported` where the manifest maps no such tool, `Harness` where a variable is missing.
+/// `Unsupported` where the manifest maps no such tool, `Harness` where a value is missing.
 pub(super) fn tool_call(
     manifest: &Manifest,
     role: &str,
-    vars: &Vars,
+    values: &[(&str, Vec<u8>)],
 ) -> Result<ToolCall, DriverError> {
     let tool = manifest.tools.get(role);
     let tool = tool.ok_or_else(|| DriverError::Unsupported(format!("tool `{role}`")))?;
-    let arguments = vars
-        .fill(&tool.arguments)
-        .map_err(|error| DriverError::Harness(format!("tools.{role}: {error}")))?;
+    let mut members = Vec::new();
+    for (key, template) in &tool.arguments {
+        let parameter =
+            template.as_str().and_then(|text| text.strip_prefix("${")?.strip_suffix('}'));
+        let value = match parameter {
+            None => template.to_string().into_bytes(),
+            Some(name) => values
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.clone())
+                .ok_or_else(|| DriverError::Harness(format!("tools.{role}: no ${{{name}}}")))?,
+        };
+        members.push([json_literal(key.as_bytes()), value].join(b":".as_slice()));
+    }
+    let arguments = [b"{".as_slice(), &members.join(b",".as_slice()), b"}"].concat();
     Ok(ToolCall::new(tool.name.as_str(), arguments))
 }
 
-/// A call of the `exec` tool with this command line: `${ARGV}` is a JSON array of strings,
-/// `${COMMAND}` the same as one line quoted for a POSIX shell.
+/// A call of the `exec` tool with this command line.
 ///
 /// # Errors
 /// As [`tool_call`].
@@ -339,13 +351,11 @@ pub(super) fn exec_call<S: AsRef<[u8]>>(
     manifest: &Manifest,
     argv: &[S],
 ) -> Result<ToolCall, DriverError> {
-    let literals: Vec<Vec<u8>> =
-        argv.iter().map(|item| crate::target::template::json_literal(item.as_ref())).collect();
+    let literals: Vec<Vec<u8>> = argv.iter().map(|item| json_literal(item.as_ref())).collect();
     let quoted: Vec<Vec<u8>> = argv.iter().map(|item| shell_quote(item.as_ref())).collect();
-    let mut vars = Vars::new();
-    vars.set("ARGV", [b"[".as_slice(), &literals.join(b",".as_slice()), b"]"].concat());
-    vars.set("COMMAND", quoted.join(b" ".as_slice()));
-    tool_call(manifest, "exec", &vars)
+    let list = [b"[".as_slice(), &literals.join(b",".as_slice()), b"]"].concat();
+    let command = json_literal(&quoted.join(b" ".as_slice()));
+    tool_call(manifest, "exec", &[("argv", list), ("command", command)])
 }
 
 fn shell_quote(item: &[u8]) -> Vec<u8> {

@@ -27,6 +27,7 @@
 //! }
 //! ```
 
+pub mod corpus;
 mod finding;
 mod lab;
 

@@ -1,3 +1,6 @@
-//! Room: sensor.
+//! Room: sensor. What can be observed of a target from outside. A sensor reports; it must never
+//! know what ought to be seen, nor ask the target about itself.
 
+pub mod files;
+pub mod leak;
 pub mod vault;

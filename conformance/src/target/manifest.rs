@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::corpus::payload::{Naming, ToolShape};
+
 use super::template::nearest;
 
 /// Why a manifest cannot be used; each is one sentence for the person who wrote it.
@@ -186,9 +188,9 @@ fn yes() -> bool {
 pub struct Tool {
     /// Its name on this target.
     pub name: String,
-    /// The JSON text of its arguments: `${PATH|json}`, `${CONTENT|json}`, `${ARGV}` (a JSON array
-    /// of strings), `${COMMAND|json}` (the same as one shell-quoted line).
-    pub arguments: String,
+    /// Its arguments: the strings `${path}`, `${content}`, `${argv}` (an array of strings) and
+    /// `${command}` (the same quoted for a POSIX shell) stand for the values.
+    pub arguments: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Manifest {
@@ -266,6 +268,21 @@ impl Manifest {
             .chain(prepare)
             .chain(named)
             .map(|(name, command)| (name, command.argv.as_slice()))
+    }
+
+    /// What this target calls the tools that corpus cases use; the suite's own names where the
+    /// manifest maps none (cases that need such a tool are `unsupported`).
+    #[must_use]
+    pub fn naming(&self) -> Naming {
+        let mut naming = Naming::default();
+        let slots =
+            [("read", &mut naming.read), ("write", &mut naming.write), ("exec", &mut naming.exec)];
+        for (role, slot) in slots {
+            if let Some(Tool { name, arguments }) = self.tools.get(role) {
+                *slot = ToolShape { name: name.clone(), arguments: arguments.clone() };
+            }
+        }
+        naming
     }
 
     /// Why the target says that it does not meet this requirement, if it says so: the longest

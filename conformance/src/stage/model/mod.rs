@@ -169,6 +169,12 @@ impl Model {
         format!("http://{}/v1", self.address)
     }
 
+    /// The loopback port on which the suite listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// Lays down the answers for the conversation whose user message holds `key`. The key must be
     /// random, and long enough to stand nowhere by chance. Forgotten when the talk is dropped.
     #[must_use]

@@ -1,0 +1,211 @@
+//! Hands a payload to a target at the surface that its case names, and gathers what came back.
+//! It must never judge.
+
+use serde_json::Value;
+
+use crate::corpus::payload::Role;
+use crate::corpus::{Case, Surface};
+use crate::driver::http::{Reply, Request};
+use crate::driver::{DriverError, excerpt};
+use crate::scenario::lab::{exec_call, tool_call, unfold};
+use crate::scenario::{Target, Trouble};
+use crate::stage::model::{Answer, Talk, ToolCall};
+use crate::target::process::contains;
+use crate::target::template::{Vars, json_literal};
+
+use super::Stand;
+
+/// What came back of a delivery.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// The request was handed to the target.
+    pub(super) sent: bool,
+    /// It was answered.
+    pub(super) answered: bool,
+    /// The model was asked in this conversation.
+    pub(super) served: bool,
+    /// The last user text of each request that reached the model.
+    pub(super) received: Vec<String>,
+    /// Tool results that reached the model.
+    results: Vec<String>,
+    /// The body of the answer to the user, and the text that the manifest picks of it.
+    body: Vec<u8>,
+    picked: Option<String>,
+    pub(super) evidence: Vec<String>,
+}
+
+impl Told {
+    pub(super) fn silent(words: &str) -> Self {
+        Self { sent: true, evidence: vec![words.to_owned()], ..Self::default() }
+    }
+
+    /// Whether a tool result holds these bytes: plain, or as JSON text inside it.
+    pub(super) fn came_back(&self, bytes: &[u8]) -> bool {
+        let lossy = String::from_utf8_lossy(bytes);
+        self.results.iter().any(|text| text.contains(&*lossy) || unfold(text).contains(&*lossy))
+    }
+
+    /// Whether the answer to the user holds these bytes.
+    pub(super) fn replied(&self, bytes: &[u8]) -> bool {
+        let lossy = String::from_utf8_lossy(bytes);
+        self.picked.as_ref().is_some_and(|text| text.contains(&*lossy))
+            || contains(&self.body, bytes)
+    }
+
+    /// Everything that the target gave out, with its place.
+    pub(super) fn returned(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        let results = self.results.iter().map(|text| ("a tool result", text.as_bytes()));
+        results.chain([("the answer", self.body.as_slice())])
+    }
+
+    fn read(&mut self, target: &Target, talk: &Talk, reply: Result<Reply, DriverError>) {
+        match reply {
+            Ok(reply) => {
+                self.answered = true;
+                self.picked = target.rpc().pick("message", &reply);
+                self.evidence.push(format!("answer: {}", reply.summary()));
+                self.body = reply.body;
+            }
+            Err(error) => self.evidence.push(format!("answer: {error}")),
+        }
+        let exchanges = talk.exchanges();
+        self.served = !exchanges.is_empty();
+        self.received = exchanges.iter().filter_map(|it| it.texts("user").pop()).collect();
+        self.results = talk.tool_results();
+        self.evidence.push(format!("the model was asked {} times", exchanges.len()));
+        for text in &self.results {
+            self.evidence.push(format!("tool result: {}", excerpt(text.as_bytes(), 300)));
+        }
+    }
+}
+
+pub(super) async fn deliver(target: &Target, case: &Case, stand: &Stand) -> Result<Told, Trouble> {
+    let script = script(target, case, stand)?;
+    let talk = target.model().expect(stand.nonce.as_str(), script.into_iter().collect());
+    let request = request(target, case, stand)?;
+    let mut told = Told { sent: !stand.session.is_empty(), ..Told::default() };
+    let reply = target.rpc().send(&request).await;
+    told.read(target, &talk, reply);
+    Ok(told)
+}
+
+/// The request that carries the case, or that makes the target ask its model.
+fn request(target: &Target, case: &Case, stand: &Stand) -> Result<Request, Trouble> {
+    let rpc = target.rpc();
+    let mut vars = Vars::new();
+    vars.set("SESSION", stand.session.as_str()).set("TEXT", stand.nonce.as_str());
+    let request = match case.surface {
+        Surface::MessageText => {
+            if case.raw {
+                vars.splice("TEXT", stand.payload.clone());
+            } else {
+                vars.set("TEXT", stand.payload.clone());
+            }
+            in_pieces(rpc.request("message", &vars)?, stand)
+        }
+        Surface::HttpJson => {
+            vars.set("JSON", stand.payload.clone());
+            in_pieces(rpc.request("metadata", &vars)?, stand)
+        }
+        Surface::HttpBody => {
+            let mut request = rpc.request("message", &vars)?;
+            request.pieces = vec![stand.payload.clone()];
+            in_pieces(request, stand)
+        }
+        Surface::SessionId => {
+            vars.set("SESSION", stand.payload.clone());
+            rpc.request("message", &vars)?
+        }
+        _ => {
+            let text = format!("Please look into {} now.", stand.nonce);
+            rpc.message_request(&stand.session, text.as_bytes())?
+        }
+    };
+    Ok(request)
+}
+
+/// Splits a body where the payload is delivered in pieces; each becomes one HTTP chunk.
+fn in_pieces(mut request: Request, stand: &Stand) -> Request {
+    if stand.pieces.len() < 2 {
+        return request;
+    }
+    let body = request.pieces.concat();
+    let Some(start) = body.windows(stand.payload.len().max(1)).position(|it| it == stand.payload)
+    else {
+        return request;
+    };
+    let (before, rest) = body.split_at(start);
+    let after = rest.get(stand.payload.len()..).unwrap_or_default();
+    let middle = stand.pieces.iter().map(Vec::as_slice);
+    let all = std::iter::once(before).chain(middle).chain(std::iter::once(after));
+    request.pieces = all.filter(|piece| !piece.is_empty()).map(<[u8]>::to_vec).collect();
+    request.headers.push(("Transfer-Encoding".to_owned(), "chunked".to_owned()));
+    request
+}
+
+/// What the model answers to the first request of the conversation, where the case asks for it.
+fn script(target: &Target, case: &Case, stand: &Stand) -> Result<Option<Answer>, Trouble> {
+    let manifest = target.instance().manifest();
+    let path = |role: &str, path: &[u8], content: &[u8]| {
+        let values = [("path", json_literal(path)), ("content", json_literal(content))];
+        tool_call(manifest, role, &values)
+    };
+    let payload = stand.payload.as_slice();
+    let calls = match case.surface {
+        Surface::MessageText | Surface::HttpJson | Surface::HttpBody | Surface::SessionId => {
+            return Ok(None);
+        }
+        Surface::ModelProse => return Ok(Some(Answer::Text(payload.to_vec()))),
+        Surface::ToolPathRead => vec![path("read", payload, b"")?],
+        Surface::ToolPathWrite => vec![path("write", payload, stand.marker.as_bytes())?],
+        Surface::ToolArgument => {
+            vec![exec_call(manifest, &[b"/usr/bin/printf", b"%s".as_slice(), payload])?]
+        }
+        Surface::ToolName => {
+            let mut call = path("write", stand.effect.as_bytes(), stand.nonce.as_bytes())?;
+            call.name = payload.to_vec();
+            vec![call]
+        }
+        Surface::ToolArguments => {
+            let role = match case.role.unwrap_or(Role::Write) {
+                Role::Read => "read",
+                Role::Write => "write",
+                Role::Exec => "exec",
+            };
+            let tool = manifest.tools.get(role);
+            let tool = tool.ok_or_else(|| DriverError::Unsupported(format!("tool `{role}`")))?;
+            vec![ToolCall::new(tool.name.as_str(), payload)]
+        }
+        Surface::ToolCall => real_calls(payload)?,
+        Surface::ToolResult => {
+            let name = format!("note-{}.txt", stand.nonce);
+            let world = target.world();
+            world.write(&world.workspace().join(&name), payload, 0o644)?;
+            vec![path("read", name.as_bytes(), b"")?]
+        }
+    };
+    Ok(Some(Answer::Calls(calls)))
+}
+
+/// The tool calls that a payload describes: `{"name", "arguments", "id"?}`, or an array of them.
+fn real_calls(payload: &[u8]) -> Result<Vec<ToolCall>, Trouble> {
+    let wrong = |words: &str| Trouble::Harness(format!("payload of tool.call: {words}"));
+    let json: Value = serde_json::from_slice(payload).map_err(|error| wrong(&error.to_string()))?;
+    let items = match json {
+        Value::Array(items) => items,
+        single => vec![single],
+    };
+    items
+        .iter()
+        .map(|item| {
+            let name = item.get("name").and_then(Value::as_str);
+            let arguments = item.get("arguments").ok_or_else(|| wrong("no arguments"))?;
+            let arguments = arguments.as_str().map_or_else(|| arguments.to_string(), str::to_owned);
+            let mut call = ToolCall::new(name.ok_or_else(|| wrong("no name"))?, arguments);
+            if let Some(id) = item.get("id").and_then(Value::as_str) {
+                id.clone_into(&mut call.id);
+            }
+            Ok(call)
+        })
+        .collect()
+}
