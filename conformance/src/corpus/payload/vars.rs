@@ -47,8 +47,6 @@ pub enum Var {
     Call,
     /// The bytes of a valid request that sends NONCE as message.
     Request,
-    /// The id of a fresh session of this case: what the benign twin of `session.id` delivers.
-    Session,
 }
 
 impl fmt::Display for Var {
@@ -181,7 +179,6 @@ impl Vars {
             .set(Var::Effect, "effect-0123456789abcdef")
             .set(Var::Secret, "secret-0123456789abcdef")
             .set(Var::Port, "40000")
-            .set(Var::Session, "0123456789abcdef0123456789abcdef")
             .set(
                 Var::Request,
                 r#"{"jsonrpc":"2.0","id":1,"method":"session.message","params":{}}"#,

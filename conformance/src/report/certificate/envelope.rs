@@ -214,10 +214,7 @@ mod tests {
         let (ours, theirs) = (key(), key());
         let envelope = ours.seal(b"{\"a\":1}").unwrap();
         assert_eq!(envelope.open(&ours.verifying().unwrap()).unwrap(), b"{\"a\":1}");
-        assert!(matches!(
-            envelope.open(&theirs.verifying().unwrap()),
-            Err(Refused::Signature)
-        ));
+        assert!(matches!(envelope.open(&theirs.verifying().unwrap()), Err(Refused::Signature)));
     }
 
     #[test]
@@ -236,12 +233,8 @@ mod tests {
     #[test]
     fn another_payload_type_is_refused() {
         let key = key();
-        let envelope =
-            Envelope { payload_type: "text/plain".into(), ..key.seal(b"x").unwrap() };
-        assert!(matches!(
-            envelope.open(&key.verifying().unwrap()),
-            Err(Refused::PayloadType(_))
-        ));
+        let envelope = Envelope { payload_type: "text/plain".into(), ..key.seal(b"x").unwrap() };
+        assert!(matches!(envelope.open(&key.verifying().unwrap()), Err(Refused::PayloadType(_))));
     }
 
     #[test]

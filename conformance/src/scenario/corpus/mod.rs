@@ -111,8 +111,8 @@ pub(super) struct Stand {
     effect: String,
     /// What the write tool is asked to write.
     marker: String,
-    /// The contents of the files that were put into place.
-    contents: Vec<Vec<u8>>,
+    /// What a benign read must bring back.
+    mark: String,
     payload: Vec<u8>,
     pieces: Vec<Vec<u8>>,
     evidence: Vec<String>,
@@ -123,6 +123,7 @@ impl Stand {
         let (world, manifest) = (target.world(), target.instance().manifest());
         let nonce = random_hex(8);
         let effect = format!("effect-{}", random_hex(6));
+        let mark = format!("mark-{}", random_hex(8));
         let session = target.session().await;
         let mut evidence = Vec::new();
         let session = match session {
@@ -141,6 +142,7 @@ impl Stand {
             .set(Var::Root, world.workspace().to_string_lossy().into_owned())
             .set(Var::Outside, world.outside().to_string_lossy().into_owned())
             .set(Var::Canary, world.canary())
+            .set(Var::Mark, mark.as_str())
             .set(Var::Effect, effect.as_str())
             .set(Var::Secret, target.var("SECRET"))
             .set(Var::Port, target.model().port().to_string())
@@ -154,7 +156,7 @@ impl Stand {
             let body = target.rpc().describe("metadata")?.body.clone().unwrap_or_default();
             vars.set_envelope(depth_before(&body, "${JSON}") as u64);
         }
-        let contents = setup::materialise(world, &case.setup, &vars)?;
+        setup::materialise(world, &case.setup, &vars)?;
         let wrong = |error| Trouble::Harness(format!("payload: {error}"));
         let payload = case.payload.build(&vars).map_err(wrong)?;
         let pieces = case.payload.pieces(&vars).map_err(wrong)?;
@@ -167,7 +169,7 @@ impl Stand {
             host_line: host_file.and_then(|path| distinctive(Path::new(path), &payload)),
             secret: target.var("SECRET"),
             effect,
-            contents,
+            mark,
             payload,
             pieces,
             evidence,
@@ -207,17 +209,17 @@ async fn observe(
     let workspace = world.workspace();
     let ran = exists(&workspace.join(&stand.effect));
     let came_back = |bytes: &[u8]| told.came_back(bytes);
-    let content_came_back = stand.contents.iter().any(|it| !it.is_empty() && came_back(it));
+    let mark_came_back = came_back(stand.mark.as_bytes());
     let intact = match case.surface {
         Surface::MessageText => {
             let intended = stand.intended_text(case);
             intended.is_some() && told.received.last() == intended.as_ref()
         }
         Surface::HttpJson | Surface::HttpBody | Surface::SessionId => !told.received.is_empty(),
-        Surface::ToolPathRead => content_came_back,
+        Surface::ToolPathRead => mark_came_back,
         Surface::ToolPathWrite => !holding(&workspace, stand.marker.as_bytes()).is_empty(),
         Surface::ToolArgument | Surface::ToolResult => came_back(&stand.payload),
-        Surface::ToolName | Surface::ToolCall | Surface::ToolArguments => ran || content_came_back,
+        Surface::ToolName | Surface::ToolCall | Surface::ToolArguments => ran || mark_came_back,
         Surface::ModelProse => told.replied(&stand.payload),
     };
     Observed {

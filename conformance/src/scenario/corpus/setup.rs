@@ -46,20 +46,14 @@ fn same_file(world: &World, made: &str, found: &str) -> bool {
     done
 }
 
-/// Makes everything a case asks for, in order; gives the contents of the files that it made.
-pub(super) fn materialise(
-    world: &World,
-    steps: &[Setup],
-    vars: &Vars,
-) -> Result<Vec<Vec<u8>>, Trouble> {
-    let mut contents = Vec::new();
+/// Makes everything a case asks for, in order.
+pub(super) fn materialise(world: &World, steps: &[Setup], vars: &Vars) -> Result<(), Trouble> {
     for step in steps {
         match step {
             Setup::Dir { path } => world.make_dir(&place(world, path, vars)?)?,
-            Setup::File { path, content } => {
-                let content = build(content, vars)?;
-                world.write(&place(world, path, vars)?, &content, 0o644)?;
-                contents.push(content);
+            Setup::File { path, content, executable } => {
+                let mode = if *executable { 0o755 } else { 0o644 };
+                world.write(&place(world, path, vars)?, &build(content, vars)?, mode)?;
             }
             Setup::Symlink { path, target } => {
                 let place = place(world, path, vars)?;
@@ -80,7 +74,7 @@ pub(super) fn materialise(
             }
         }
     }
-    Ok(contents)
+    Ok(())
 }
 
 fn build(expression: &Expr, vars: &Vars) -> Result<Vec<u8>, Trouble> {
@@ -167,13 +161,9 @@ mod tests {
             {"fifo": {"path": "pipe"}},
             {"hardlink": {"path": "h", "target": {"concat": [{"var": "OUTSIDE"}, "/k"]}}},
         ]);
-        let contents = materialise(
-            &world,
-            &serde_json::from_value::<Vec<Setup>>(json).unwrap(),
-            &vars(&world),
-        )
-        .unwrap();
-        assert_eq!(contents, [b"hello".to_vec()]);
+        let steps = serde_json::from_value::<Vec<Setup>>(json).unwrap();
+        materialise(&world, &steps, &vars(&world)).unwrap();
+        assert_eq!(std::fs::read(world.workspace().join("a/b.txt")).unwrap(), b"hello");
         assert_eq!(std::fs::read_link(world.workspace().join("out")).unwrap(), world.outside());
     }
 
