@@ -58,7 +58,7 @@ fn from_the_network(workspace: &Workspace) -> Result<Ended, Failure> {
     let fetched = deny(workspace)?.env("GIT_TERMINAL_PROMPT", "0").args(["fetch", "db"]).hear()?;
     if fetched.code != 0 {
         return Ok(Ended::NotChecked(
-            "advisories: not checked; the database cannot be fetched (`--advisory-db DIR` names a \
+            "the database cannot be fetched (`--advisory-db DIR` names a \
              copy)"
                 .into(),
         ));
