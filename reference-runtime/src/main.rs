@@ -1,10 +1,40 @@
-//! The runtime's command.
+//! The runtime's command: one match that names every mode. It must never hold logic of its own.
+
+mod command;
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
+use clawproof_runtime::sandbox;
+
+use command::{AuditMode, Cli, ConfigMode, Failure, Mode, SandboxMode};
+
 fn main() -> ExitCode {
-    if let Some(code) = clawproof_runtime::sandbox::shim::dispatch() {
+    // The sandbox shim comes first: it runs inside the sandbox, before any thread exists.
+    if let Some(code) = sandbox::shim::dispatch() {
         return code;
     }
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return command::usage(&error),
+    };
+    match command::knock_out(&cli).and_then(|()| run(cli)) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let password = command::password::source(cli.password_fd)?;
+    match cli.mode {
+        Mode::Serve(arguments) => command::serve::run(arguments, password),
+        Mode::Chat(arguments) => command::chat::run(arguments, password),
+        Mode::Token { mode } => command::token::run(mode),
+        Mode::Vault { mode } => command::vault::run(mode, password),
+        Mode::Audit { mode: AuditMode::Verify(state) } => command::audit::verify(&state),
+        Mode::Audit { mode: AuditMode::Tail(arguments) } => command::audit::tail(&arguments),
+        Mode::Doctor(arguments) => command::doctor::run(&arguments),
+        Mode::Config { mode: ConfigMode::Check { file } } => command::config::check(&file),
+        Mode::Sandbox { mode: SandboxMode::Run(arguments) } => Ok(sandbox::launch::run(&arguments)),
+    }
 }

@@ -1,1 +1,161 @@
-//! Sessions, turns and the model.
+//! Sessions, turns and the model: what happens between a user's message and its answer. It must
+//! never know how a message came in or how an answer goes out.
+
+#[cfg(feature = "knockout")]
+mod conjure;
+mod execute;
+mod history;
+mod integrity;
+mod model;
+mod session;
+mod stop;
+mod turn;
+mod vet;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+pub use execute::{Executed, must_record};
+pub use history::{Entry, ProposedCall};
+pub use model::Model;
+pub use session::{Session, SessionId, Store};
+pub use stop::Stop;
+pub use turn::{Blame, CallOutcome, CallReport, Failure, Reply};
+
+use crate::audit::{Audit, Rejection};
+use crate::boundary::Limits;
+use crate::config::Config;
+use crate::registry::{Listing, ToolRegistry};
+use crate::sandbox::{Sandbox, Status};
+
+/// The bytes of stored history that a model is sent, and that a caller can read back.
+const HISTORY_BYTES: usize = 2_000_000;
+/// The most sessions that one list holds.
+const LIST_LIMIT: usize = 1_000;
+
+/// The agent of one runtime.
+pub struct Agent {
+    registry: ToolRegistry,
+    sandbox: Sandbox,
+    store: Store,
+    model: Model,
+    audit: Audit,
+    limits: Limits,
+    max_steps: u32,
+    timeout: Duration,
+    /// The sessions that are being spoken in. An entry lives as long as someone holds it.
+    live: Mutex<HashMap<SessionId, Weak<Live>>>,
+}
+
+/// What all users of one session share: turns come one after the other, and the end stops them.
+struct Live {
+    turn: tokio::sync::Mutex<()>,
+    ended: tokio::sync::watch::Sender<bool>,
+}
+
+impl Agent {
+    /// An agent of these parts.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        registry: ToolRegistry,
+        sandbox: Sandbox,
+        store: Store,
+        model: Model,
+        audit: Audit,
+    ) -> Self {
+        Self {
+            registry,
+            sandbox,
+            store,
+            model,
+            audit,
+            limits: config.limits,
+            max_steps: config.agent.max_steps,
+            timeout: config.agent.timeout,
+            live: Mutex::default(),
+        }
+    }
+
+    /// The registered tools.
+    #[must_use]
+    pub fn tools(&self) -> Vec<Listing> {
+        self.registry.list()
+    }
+
+    /// What the sandbox says about itself.
+    #[must_use]
+    pub fn sandbox(&self) -> Status {
+        self.sandbox.status()
+    }
+
+    /// The audit log that everything here is recorded in.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// A limit for work that belongs to no session: the time that a turn may take.
+    #[must_use]
+    pub fn time_limit(&self) -> Stop {
+        Stop::after(self.timeout)
+    }
+
+    /// Makes a session for `owner`; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// `error.deny` where it cannot be stored.
+    pub async fn create(&self, owner: &str) -> Result<SessionId, Rejection> {
+        self.store.create(owner).await
+    }
+
+    /// Whether `owner` has a session of this id. A session of somebody else is none.
+    ///
+    /// # Errors
+    /// `error.deny` where the store cannot be read.
+    pub async fn owns(&self, owner: &str, id: &SessionId) -> Result<bool, Rejection> {
+        Ok(self.store.get(id).await?.is_some_and(|session| session.owner == owner))
+    }
+
+    /// The ids of the sessions of `owner`, at most 1,000.
+    ///
+    /// # Errors
+    /// `error.deny` where the store cannot be read.
+    pub async fn list(&self, owner: &str) -> Result<Vec<String>, Rejection> {
+        self.store.list(owner, LIST_LIMIT).await
+    }
+
+    /// The last 2 MB of a session's history, oldest first.
+    ///
+    /// # Errors
+    /// `error.deny` where the store cannot be read.
+    pub async fn history(&self, id: &SessionId) -> Result<Vec<Entry>, Rejection> {
+        self.store.history(id, HISTORY_BYTES).await
+    }
+
+    /// Ends a session: a turn that runs is stopped, then the session and its history are removed.
+    ///
+    /// # Errors
+    /// `error.deny` where it cannot be removed.
+    pub async fn end(&self, id: &SessionId) -> Result<(), Rejection> {
+        let live = self.live(id);
+        live.ended.send_replace(true);
+        let _turn = live.turn.lock().await;
+        self.store.remove(id).await
+    }
+
+    fn live(&self, id: &SessionId) -> Arc<Live> {
+        let mut sessions = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = sessions.get(id).and_then(Weak::upgrade) {
+            return live;
+        }
+        sessions.retain(|_, live| live.strong_count() > 0);
+        let live = Arc::new(Live {
+            turn: tokio::sync::Mutex::new(()),
+            ended: tokio::sync::watch::Sender::new(false),
+        });
+        sessions.insert(id.clone(), Arc::downgrade(&live));
+        live
+    }
+}

@@ -1,1 +1,62 @@
-//! The network face: authentication, HTTP, JSON-RPC.
+//! The network face: HTTP, authentication, rates and JSON-RPC. It must never decide what a tool
+//! may do, nor reach a tool but through the agent.
+
+mod auth;
+mod body;
+mod envelope;
+mod http;
+mod linger;
+mod method;
+mod origin;
+mod rates;
+mod reply;
+mod server;
+mod token;
+
+use std::sync::Arc;
+
+pub use auth::{Authenticated, Identity};
+pub use method::METHODS;
+pub use server::{Server, serve};
+pub use token::{Holder, Record, Role, Tokens};
+
+use crate::agent::Agent;
+use crate::audit::Rejection;
+use crate::config::Config;
+use crate::vault::Vault;
+
+/// Everything that a request can reach.
+pub struct Gateway {
+    config: Config,
+    agent: Arc<Agent>,
+    /// None where no master password was given: every use of it is refused.
+    vault: Option<Arc<Vault>>,
+    gate: auth::Gate,
+    origins: origin::Origins,
+    rates: rates::Rates,
+}
+
+impl Gateway {
+    /// A gateway of these parts. `listen` is the address that it is reached at.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        listen: std::net::SocketAddr,
+        agent: Arc<Agent>,
+        tokens: Tokens,
+        vault: Option<Arc<Vault>>,
+    ) -> Self {
+        let gate = auth::Gate::new(tokens, agent.audit().clone());
+        let origins = origin::Origins::new(listen, &config.gateway.hosts, &config.gateway.origins);
+        let rates = rates::Rates::new(&config.rates, agent.audit().clone());
+        Self { config, agent, vault, gate, origins, rates }
+    }
+
+    /// The vault, or why there is none.
+    fn vault(&self) -> Result<Arc<Vault>, Rejection> {
+        self.vault.clone().ok_or_else(|| {
+            crate::requirement::ERROR_DENY
+                .refuse("the vault is locked", "no master password was given at the start")
+        })
+    }
+}

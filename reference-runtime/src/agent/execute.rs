@@ -1,0 +1,145 @@
+//! The one way to a tool: authorised by the registry, recorded, run by the sandbox, recorded. It
+//! must never run a call whose permission could not be recorded, nor show an output whose run
+//! could not be.
+
+use serde_json::Value;
+
+use super::{Agent, Stop};
+use crate::audit::{Audit, Correlation, Event, Kind, Outcome, Rejection};
+use crate::registry::ToolCall;
+use crate::requirement;
+use crate::sandbox;
+
+/// What came of a tool call that ran.
+#[derive(Clone, Debug)]
+pub struct Executed {
+    /// Whether the tool did what it was asked.
+    pub completed: bool,
+    /// Its answer, as the tool gave it.
+    pub output: Value,
+}
+
+impl Agent {
+    /// Authorises and runs one call; both the decision and the run are in the audit log, also where
+    /// the run was stopped.
+    ///
+    /// # Errors
+    /// What the registry or the sandbox refused by, or `error.deny` where the audit log cannot be
+    /// written.
+    pub async fn execute(
+        &self,
+        subject: &str,
+        correlation: &Correlation,
+        call: ToolCall,
+        stop: &Stop,
+    ) -> Result<Executed, Rejection> {
+        let action = format!("tool:{}", call.name);
+        let event = |kind, outcome| {
+            Event::new(kind, outcome, subject, action.as_str(), correlation.clone())
+        };
+        let parameters = call.arguments.clone();
+        let id = call.id.clone();
+        let authorized = match self.registry.authorize(call) {
+            Ok(authorized) => authorized,
+            Err(rejection) => {
+                let denied = event(Kind::Authorization, Outcome::Deny)
+                    .refused_by(rejection.requirement())
+                    .with("call", id)
+                    .with("parameters", parameters);
+                must_record(&self.audit, denied).await?;
+                return Err(rejection);
+            }
+        };
+        let allowed = event(Kind::Authorization, Outcome::Allow).with("call", id.as_str());
+        must_record(&self.audit, allowed).await?;
+
+        let result = stop.guard(self.sandbox.run(authorized)).await;
+        let record = match &result {
+            Ok(contained) => {
+                let outcome =
+                    if contained.get().completed { Outcome::Completed } else { Outcome::Failed };
+                event(Kind::Tool, outcome).with("level", word(contained.level()))
+            }
+            Err(rejection) => event(Kind::Tool, Outcome::Deny).refused_by(rejection.requirement()),
+        };
+        must_record(&self.audit, record.with("call", id).with("parameters", parameters)).await?;
+        let sandbox::Outcome { completed, output } = result?.into_inner();
+        Ok(Executed { completed, output })
+    }
+
+    /// Records that a call was refused before the registry saw it.
+    pub(super) async fn refused(
+        &self,
+        subject: &str,
+        correlation: &Correlation,
+        call: &super::ProposedCall,
+        rejection: &Rejection,
+    ) -> Result<(), Rejection> {
+        let action = format!("tool:{}", call.name);
+        let kind = Kind::Authorization;
+        let event = Event::new(kind, Outcome::Deny, subject, action, correlation.clone());
+        let event = event
+            .refused_by(rejection.requirement())
+            .with("call", call.id.as_str())
+            .with("parameters", call.arguments.as_str());
+        must_record(&self.audit, event).await
+    }
+}
+
+/// Writes a record, or denies: what cannot be recorded does not happen.
+///
+/// # Errors
+/// `error.deny`.
+pub async fn must_record(audit: &Audit, event: Event) -> Result<(), Rejection> {
+    match audit.record(event).await {
+        Err(rejection) if requirement::ERROR_DENY.enforced() => Err(rejection),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn word(level: sandbox::Level) -> String {
+    serde_json::to_value(level)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// A tool's answer as text for a model: the plain text where the answer is one, JSON otherwise.
+#[must_use]
+pub(super) fn as_text(output: &Value) -> String {
+    let text = |key: &str| output.get(key).and_then(Value::as_str);
+    if let Some(content) = text("content") {
+        return content.to_owned();
+    }
+    let (Some(stdout), Some(stderr)) = (text("stdout"), text("stderr")) else {
+        return output.to_string();
+    };
+    let mut shown = stdout.to_owned();
+    if !stderr.is_empty() {
+        shown.push_str("\n[standard error]\n");
+        shown.push_str(stderr);
+    }
+    if output.get("timedOut") == Some(&Value::Bool(true)) {
+        shown.push_str("\n[its time was over]");
+    } else if let Some(code) = output.get("exitCode").filter(|code| **code != 0) {
+        shown.push_str(&format!("\n[exit code {code}]"));
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_model_reads_plain_text_where_the_answer_is_plain() {
+        assert_eq!(as_text(&json!({"content": "a\"b"})), "a\"b");
+        let quiet = json!({"exitCode": 0, "stdout": "$(x)", "stderr": "", "timedOut": false});
+        assert_eq!(as_text(&quiet), "$(x)");
+        let loud = json!({"exitCode": 2, "stdout": "", "stderr": "no", "timedOut": false});
+        assert_eq!(as_text(&loud), "\n[standard error]\nno\n[exit code 2]");
+        assert_eq!(as_text(&json!({"bytes": 2})), "{\"bytes\":2}");
+    }
+}

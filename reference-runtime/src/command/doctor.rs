@@ -1,0 +1,42 @@
+//! `doctor`: what is in force on this machine, as measured, never as hoped. Exit 1 where the level
+//! in force is not the one that is configured.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clawproof_runtime::sandbox::Sandbox;
+use serde_json::json;
+
+use super::{Failure, configuration, serve};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The configuration file, openclaw.json [default: none, every setting at its default]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let config = configuration(arguments.config.as_deref())?;
+    let runtime = serve::runtime()?;
+    let _entered = runtime.enter();
+    let status = Sandbox::new(&config).status();
+    let level = serde_json::to_value(status.level).unwrap_or_default();
+    if arguments.json {
+        let version = env!("CARGO_PKG_VERSION");
+        println!("{}", json!({ "version": version, "sandbox": status }));
+    } else {
+        println!("version    {}", env!("CARGO_PKG_VERSION"));
+        println!("level      {} (as configured)", level.as_str().unwrap_or_default());
+        println!("effective  {} (as measured)", status.effective);
+        println!("backend    {}", status.backend);
+        for missing in &status.missing {
+            println!("missing    {missing}");
+        }
+    }
+    let holds = level.as_str() == Some(status.effective.as_str());
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

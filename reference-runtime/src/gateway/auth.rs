@@ -1,0 +1,209 @@
+//! Who asks. `Authenticated<T>` can be built here alone, so a method that takes one cannot be
+//! reached without a token. This file must never know what is asked.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, header};
+
+use super::reply::Refusal;
+use super::token::{Role, Tokens};
+use crate::agent::must_record;
+use crate::audit::{Audit, Correlation, Event, Kind, Outcome};
+use crate::rate::Limiter;
+use crate::requirement;
+
+const REFUSED: &str = "a valid token is required";
+const TOO_OFTEN: &str = "too many failed attempts";
+/// Failed attempts that one address may make in a minute.
+const FAILURES_PER_MINUTE: u32 = 30;
+/// Addresses whose failures are counted at a time.
+const ADDRESSES: usize = 65_536;
+
+/// Who speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The name in the audit log: `token:<id>`.
+    pub subject: String,
+    /// What the speaker may do.
+    pub role: Role,
+    /// The bucket that requests are counted in.
+    pub client: String,
+}
+
+/// The proof that a value came with a valid token.
+#[derive(Clone, Debug)]
+pub struct Authenticated<T> {
+    identity: Identity,
+    value: T,
+}
+
+impl<T> Authenticated<T> {
+    /// Who spoke.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What came.
+    #[must_use]
+    pub fn get(&self) -> &T {
+        &self.value
+    }
+
+    /// The same proof over what was read later from the same request.
+    #[must_use]
+    pub fn carrying<U>(&self, value: U) -> Authenticated<U> {
+        Authenticated { identity: self.identity.clone(), value }
+    }
+}
+
+/// The gate.
+pub(super) struct Gate {
+    tokens: Tokens,
+    audit: Audit,
+    failures: Limiter<IpAddr>,
+}
+
+impl Gate {
+    /// A gate for these tokens.
+    #[must_use]
+    pub(super) fn new(tokens: Tokens, audit: Audit) -> Self {
+        let minute = Duration::from_secs(60);
+        Self { tokens, audit, failures: Limiter::new(FAILURES_PER_MINUTE, minute, ADDRESSES) }
+    }
+
+    /// Lets a request through that carries a token in force. Every attempt is recorded; a wrong,
+    /// a cut, an expired and a missing token are refused with the same words.
+    ///
+    /// # Errors
+    /// `auth.required`; `auth.no-oracle` where an address fails too often; `error.deny` where the
+    /// attempt cannot be recorded.
+    pub(super) async fn admit(
+        &self,
+        peer: SocketAddr,
+        headers: &HeaderMap,
+        correlation: &Correlation,
+    ) -> Result<Authenticated<()>, Refusal> {
+        let Some(identity) = self.identify(peer, headers) else {
+            return Err(self.refuse(peer, correlation).await);
+        };
+        let event = Event::new(
+            Kind::Auth,
+            Outcome::Allow,
+            identity.subject.as_str(),
+            "authenticate",
+            correlation.clone(),
+        );
+        must_record(&self.audit, event.with("peer", peer.ip().to_string())).await?;
+        Ok(Authenticated { identity, value: () })
+    }
+
+    async fn refuse(&self, peer: SocketAddr, correlation: &Correlation) -> Refusal {
+        let admitted = self.failures.admit(&network(peer.ip()), 1);
+        let event = Event::new(
+            Kind::Auth,
+            Outcome::Deny,
+            format!("address:{}", peer.ip()),
+            "authenticate",
+            correlation.clone(),
+        );
+        let event = event.refused_by(requirement::AUTH_REQUIRED);
+        if let Err(rejection) = must_record(&self.audit, event).await {
+            return rejection.into();
+        }
+        match admitted {
+            Err(retry_after) if requirement::AUTH_NO_ORACLE.enforced() => {
+                let event = Event::new(
+                    Kind::RateLimit,
+                    Outcome::Deny,
+                    format!("address:{}", peer.ip()),
+                    "authenticate",
+                    correlation.clone(),
+                );
+                let event = event.refused_by(requirement::AUTH_NO_ORACLE);
+                if let Err(rejection) = must_record(&self.audit, event).await {
+                    return rejection.into();
+                }
+                Refusal::rate(requirement::AUTH_NO_ORACLE, TOO_OFTEN, retry_after)
+            }
+            _ => requirement::AUTH_REQUIRED.refuse(REFUSED, "no token in force").into(),
+        }
+    }
+
+    fn identify(&self, peer: SocketAddr, headers: &HeaderMap) -> Option<Identity> {
+        let holder = bearer(headers).and_then(|token| {
+            let holder = self.tokens.holder(token)?;
+            self.audit.redactor().add(token);
+            Some(holder)
+        });
+        let (subject, role) = match holder {
+            Some(holder) => (format!("token:{}", holder.id), holder.role),
+            None if requirement::AUTH_REQUIRED.enforced() => return None,
+            None => (format!("address:{}", network(peer.ip())), Role::Admin),
+        };
+        let client = client(&subject, headers);
+        Some(Identity { subject, role, client })
+    }
+}
+
+/// The bucket of a subject: itself. What the request says about where it came from is not
+/// believed, however it is written.
+fn client(subject: &str, headers: &HeaderMap) -> String {
+    if requirement::RATE_IDENTITY.enforced() {
+        return subject.to_owned();
+    }
+    format!("{subject} {:?} {:?}", headers.get("x-forwarded-for"), headers.get("forwarded"))
+}
+
+/// The token of the one `Authorization: Bearer` header.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+}
+
+/// What one party can be said to hold: an IPv4 address, or the /64 of an IPv6 address.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let prefix = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(prefix.into())
+        }
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bearer_header_is_read_once_and_exactly() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, "bearer abc".parse().unwrap());
+        assert_eq!(bearer(&headers), Some("abc"));
+        headers.append(header::AUTHORIZATION, "Bearer other".parse().unwrap());
+        assert_eq!(bearer(&headers), None);
+        headers.insert(header::AUTHORIZATION, "Basic abc".parse().unwrap());
+        assert_eq!(bearer(&headers), None);
+    }
+
+    #[test]
+    fn forwarding_headers_do_not_change_the_bucket() {
+        let mut headers = HeaderMap::new();
+        let plain = client("token:1", &headers);
+        headers.insert("x-forwarded-for", "203.0.113.9".parse().unwrap());
+        headers.insert("Forwarded", "for=203.0.113.9".parse().unwrap());
+        assert_eq!(client("token:1", &headers), plain);
+    }
+
+    #[test]
+    fn an_ipv6_neighbourhood_is_one_party_and_a_mapped_address_is_ipv4() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+    }
+}

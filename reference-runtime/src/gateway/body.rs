@@ -1,0 +1,112 @@
+//! Reads a body: counted and scanned as its bytes arrive, so that a too large or malformed one is
+//! refused at once and costs bounded memory and time. It must never know what the body means.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt as _;
+
+use super::reply::Refusal;
+use crate::boundary::{Limits, json::Scanner};
+use crate::requirement;
+
+/// How long a whole body may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(30);
+const TOO_LARGE: &str = "the body of the request is too large";
+
+/// The bytes of a body that passed the boundary's scan.
+///
+/// # Errors
+/// 413 where it is too large, 408 where it comes too slowly, 415 where it is encoded, or what the
+/// scan refused. The connection is of no use after any of them.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    limits: &Limits,
+) -> Result<Vec<u8>, Refusal> {
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        let refusal = Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            -32700,
+            "the body of the request must not be encoded",
+        );
+        return Err(refusal.closing());
+    }
+    match tokio::time::timeout(ARRIVAL, collect(headers, body, limits)).await {
+        Ok(result) => result.map_err(Refusal::closing),
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            -32008,
+            "the request did not arrive in time",
+        )
+        .closing()),
+    }
+}
+
+async fn collect(headers: &HeaderMap, mut body: Body, limits: &Limits) -> Result<Vec<u8>, Refusal> {
+    let fits = |bytes: usize| {
+        requirement::INPUT_BOUNDED_MEMORY.check(bytes <= limits.body_bytes, TOO_LARGE, || {
+            format!("at least {bytes} bytes, the limit is {}", limits.body_bytes)
+        })
+    };
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok())
+        .unwrap_or(0);
+    fits(declared)?;
+
+    let mut scanner = Scanner::new(limits);
+    let mut bytes = Vec::with_capacity(declared.min(limits.body_bytes));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Refusal::new(StatusCode::BAD_REQUEST, -32700, "the request was cut off")
+                .because(error.to_string())
+        })?;
+        // Trailers are not part of the document and nothing reads them.
+        let Ok(data) = frame.into_data() else { continue };
+        fits(bytes.len().saturating_add(data.len()))?;
+        scanner.feed(&data).map_err(|rejection| Refusal::from(rejection).with_code(-32700))?;
+        bytes.extend_from_slice(&data);
+    }
+    scanner.finish().map_err(|rejection| Refusal::from(rejection).with_code(-32700))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::body::Bytes;
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endless_body_is_refused_without_being_read_to_an_end() {
+        let chunk = Bytes::from(vec![b' '; 64 << 10]);
+        let endless = stream::repeat_with(move || Ok::<_, Infallible>(chunk.clone()));
+        let refusal = read(&HeaderMap::new(), Body::from_stream(endless), &Limits::default())
+            .await
+            .unwrap_err();
+        assert_eq!(refusal.requirement(), Some(requirement::INPUT_BOUNDED_MEMORY));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_to_arrive_times_out() {
+        let silent = stream::pending::<Result<Bytes, Infallible>>();
+        assert!(
+            read(&HeaderMap::new(), Body::from_stream(silent), &Limits::default()).await.is_err()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_whole_and_a_compressed_one_is_refused() {
+        let limits = Limits::default();
+        let body = || Body::from("{\"a\":1}");
+        assert_eq!(read(&HeaderMap::new(), body(), &limits).await.unwrap(), b"{\"a\":1}");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
+        assert!(read(&headers, body(), &limits).await.is_err());
+    }
+}

@@ -1,0 +1,182 @@
+//! From HTTP request to HTTP answer: the order of the checks. Each door hands on a proof, so that
+//! leaving one out does not compile. This file must never know what a method does.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use futures_util::FutureExt as _;
+use serde_json::{Value, json};
+
+use super::auth::Authenticated;
+use super::envelope::{self, Incoming, Request as RpcRequest};
+use super::reply::{Refusal, success};
+use super::{Gateway, body, method};
+use crate::audit::Correlation;
+use crate::boundary::Checked;
+use crate::requirement;
+
+/// The address that a connection came from. The server puts it on every request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// The routes and, from the outside in: correlation and panics, host and origin, then for `/rpc`
+/// token and rate, then the body.
+pub(super) fn router(gateway: Arc<Gateway>) -> Router {
+    let guarded = Router::new()
+        .route("/rpc", post(rpc))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), enter));
+    Router::new()
+        .route("/health", get(health))
+        .merge(guarded)
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), known_origin))
+        .layer(middleware::from_fn(correlate))
+        .with_state(gateway)
+}
+
+/// Gives the request its correlation id, and a panic an answer.
+async fn correlate(mut request: Request, next: Next) -> Response {
+    let correlation = Correlation::new();
+    request.extensions_mut().insert(correlation.clone());
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response = answered.unwrap_or_else(|_| fault().respond(None, &correlation));
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(correlation.as_str()) {
+        headers.insert("x-request-id", value);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+async fn known_origin(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(correlation): Extension<Correlation>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match gateway.origins.check(request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(rejection) => Refusal::from(rejection).closing().respond(None, &correlation),
+    }
+}
+
+/// Token, then rate; both before a byte of the body is read.
+async fn enter(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(correlation): Extension<Correlation>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let entered = async {
+        let caller = gateway.gate.admit(peer, &parts.headers, &correlation).await?;
+        gateway.rates.client(caller.identity(), 1, &correlation).await?;
+        Ok::<_, Refusal>(caller)
+    };
+    match entered.await {
+        Ok(caller) => {
+            parts.extensions.insert(caller);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(refusal) => refusal.respond(None, &correlation),
+    }
+}
+
+async fn rpc(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(correlation): Extension<Correlation>,
+    Extension(caller): Extension<Authenticated<()>>,
+    request: Request,
+) -> Response {
+    let (parts, content) = request.into_parts();
+    let incoming = async {
+        let bytes = body::read(&parts.headers, content, &gateway.config.limits).await?;
+        envelope::read(&bytes, &gateway.config.limits)
+    };
+    let incoming = match incoming.await {
+        Ok(incoming) => incoming,
+        Err(refusal) => return refusal.respond(None, &correlation),
+    };
+    // What was taken up runs to its end and is recorded, also when the caller hangs up.
+    let work = {
+        let correlation = correlation.clone();
+        tokio::spawn(async move {
+            match incoming {
+                Incoming::Single(request) => single(&gateway, &caller, request, &correlation).await,
+                Incoming::Batch(requests) => batch(&gateway, &caller, requests, &correlation).await,
+            }
+        })
+    };
+    work.await.unwrap_or_else(|_| fault().respond(None, &correlation))
+}
+
+async fn single(
+    gateway: &Gateway,
+    caller: &Authenticated<()>,
+    request: Checked<RpcRequest>,
+    correlation: &Correlation,
+) -> Response {
+    let id = request.get().id.clone();
+    match method::dispatch(gateway, caller.carrying(request), correlation).await {
+        Ok(result) => Json(success(&id, result)).into_response(),
+        Err(refusal) => refusal.respond(Some(&id), correlation),
+    }
+}
+
+/// A batch costs what it holds (its first request was counted at the door) and is answered in
+/// order.
+async fn batch(
+    gateway: &Gateway,
+    caller: &Authenticated<()>,
+    requests: Vec<Result<Checked<RpcRequest>, Refusal>>,
+    correlation: &Correlation,
+) -> Response {
+    let rest = u32::try_from(requests.len()).unwrap_or(u32::MAX).saturating_sub(1);
+    let cost = if requirement::RATE_IDENTITY.enforced() { rest } else { 0 };
+    if let Err(refusal) = gateway.rates.client(caller.identity(), cost, correlation).await {
+        return refusal.respond(None, correlation);
+    }
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        answers.push(match request {
+            Ok(request) => {
+                let id = request.get().id.clone();
+                match method::dispatch(gateway, caller.carrying(request), correlation).await {
+                    Ok(result) => success(&id, result),
+                    Err(refusal) => refusal.object(Some(&id), correlation),
+                }
+            }
+            Err(refusal) => refusal.object(None, correlation),
+        });
+    }
+    Json(Value::Array(answers)).into_response()
+}
+
+async fn health() -> Response {
+    Json(json!({ "status": "ok" })).into_response()
+}
+
+async fn nothing_here(Extension(correlation): Extension<Correlation>) -> Response {
+    Refusal::new(StatusCode::NOT_FOUND, -32601, "there is nothing at this path")
+        .respond(None, &correlation)
+}
+
+async fn wrong_method(Extension(correlation): Extension<Correlation>) -> Response {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, -32600, "the path takes another HTTP method")
+        .respond(None, &correlation)
+}
+
+/// The answer to a panic; the panic hook has logged its cause.
+fn fault() -> Refusal {
+    requirement::ERROR_NO_PANIC.refuse("the runtime met a fault of its own", "panic").into()
+}

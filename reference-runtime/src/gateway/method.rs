@@ -1,0 +1,295 @@
+//! The methods: a table of names and roles, and what each does with checked parameters. It must
+//! never read a byte that the boundary has not seen, nor serve a caller that the gate has not.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::Gateway;
+use super::auth::{Authenticated, Identity};
+use super::envelope::Request;
+use super::reply::Refusal;
+use super::token::Role;
+use crate::agent::{Blame, SessionId, must_record};
+use crate::audit::{Correlation, Event, Kind, Outcome, Rejection};
+use crate::boundary::{Checked, Limits, json as boundary_json, text};
+use crate::registry::ToolCall;
+use crate::requirement::{self, INPUT_ATTACHMENT_COUNT};
+use crate::vault::{ApiKey, Vault};
+
+/// Every method, and the role that it asks for.
+pub const METHODS: &[(&str, Role)] = &[
+    ("config.get", Role::Admin),
+    ("credentials.delete", Role::Admin),
+    ("credentials.list", Role::Admin),
+    ("credentials.put", Role::Admin),
+    ("session.create", Role::User),
+    ("session.end", Role::User),
+    ("session.history", Role::User),
+    ("session.list", Role::User),
+    ("session.message", Role::User),
+    ("system.health", Role::User),
+    ("system.status", Role::User),
+    ("system.version", Role::User),
+    ("tools.execute", Role::User),
+    ("tools.list", Role::User),
+];
+
+const NO_SESSION: &str = "there is no such session";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InSession {
+    session: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Message {
+    session: String,
+    text: String,
+    /// Anything: it was scanned like all input, and nothing here reads it.
+    #[serde(default, rename = "metadata")]
+    _metadata: Value,
+    #[serde(default)]
+    attachments: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Execute {
+    name: String,
+    arguments: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Put {
+    name: String,
+    secret: String,
+}
+
+/// What every method works with.
+struct Context<'request> {
+    gateway: &'request Gateway,
+    caller: &'request Identity,
+    correlation: &'request Correlation,
+}
+
+/// Runs one request of an authenticated caller. The decision whether the caller may use the method
+/// is recorded before anything happens.
+///
+/// # Errors
+/// The refusal.
+pub(super) async fn dispatch(
+    gateway: &Gateway,
+    request: Authenticated<Checked<Request>>,
+    correlation: &Correlation,
+) -> Result<Value, Refusal> {
+    let caller = request.identity();
+    let name = request.get().get().method.as_str();
+    let Some((_, role)) = METHODS.iter().find(|(method, _)| *method == name) else {
+        return Err(Refusal::new(StatusCode::NOT_FOUND, -32601, "there is no such method"));
+    };
+    let allowed = *role == Role::User || caller.role == Role::Admin;
+    let outcome = if allowed { Outcome::Allow } else { Outcome::Deny };
+    let subject = caller.subject.as_str();
+    let event = Event::new(Kind::Authorization, outcome, subject, name, correlation.clone());
+    must_record(gateway.agent.audit(), event).await?;
+    if !allowed {
+        return Err(Refusal::forbidden());
+    }
+    let context = Context { gateway, caller, correlation };
+    context.run(name, request.get().get().params()).await
+}
+
+impl Context<'_> {
+    async fn run(&self, name: &str, params: &str) -> Result<Value, Refusal> {
+        match name {
+            "session.create" => self.session_create(self.read(params)?).await,
+            "session.message" => self.session_message(self.read(params)?).await,
+            "session.history" => self.session_history(self.read(params)?).await,
+            "session.end" => self.session_end(self.read(params)?).await,
+            "session.list" => self.session_list(self.read(params)?).await,
+            "tools.list" => self.tools_list(self.read(params)?),
+            "tools.execute" => self.tools_execute(self.read(params)?).await,
+            "credentials.put" => self.credentials_put(self.read(params)?).await,
+            "credentials.list" => self.credentials_list(self.read(params)?).await,
+            "credentials.delete" => self.credentials_delete(self.read(params)?).await,
+            "system.status" => self.system_status(self.read(params)?),
+            "system.health" => self.read::<Nothing>(params).map(|_| json!({ "status": "ok" })),
+            "system.version" => self.read::<Nothing>(params).map(|_| version()),
+            "config.get" => self.config_get(self.read(params)?),
+            _ => Err(Refusal::new(StatusCode::NOT_FOUND, -32601, "there is no such method")),
+        }
+    }
+
+    /// Parameters of exactly this shape.
+    fn read<T: DeserializeOwned>(&self, params: &str) -> Result<T, Refusal> {
+        boundary_json::parse(params.as_bytes(), self.limits())
+            .map(Checked::into_inner)
+            .map_err(|rejection| Refusal::from(rejection).with_code(-32602))
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.gateway.config.limits
+    }
+
+    /// The caller's own session; somebody else's is as absent as one that never was.
+    async fn session(&self, id: &str) -> Result<SessionId, Refusal> {
+        text::identifier(id)?;
+        let id = SessionId::parse(id).ok_or_else(|| Refusal::not_found(NO_SESSION))?;
+        if self.gateway.agent.owns(&self.caller.subject, &id).await? {
+            Ok(id)
+        } else {
+            Err(Refusal::not_found(NO_SESSION))
+        }
+    }
+
+    async fn session_create(&self, _: Nothing) -> Result<Value, Refusal> {
+        let id = self.gateway.agent.create(&self.caller.subject).await?;
+        Ok(json!({ "session": id.as_str() }))
+    }
+
+    async fn session_message(&self, message: Message) -> Result<Value, Refusal> {
+        let text = text::message(message.text, self.limits())?;
+        let attached = message.attachments.len();
+        INPUT_ATTACHMENT_COUNT.check(
+            attached <= self.limits().attachments,
+            "the message has too many attachments",
+            || format!("{attached} attachments"),
+        )?;
+        if attached > 0 {
+            return Err(Refusal::not_found("there is no such attachment"));
+        }
+        let id = self.session(&message.session).await?;
+        self.gateway.rates.session(self.caller, &id, self.correlation).await?;
+        let subject = &self.caller.subject;
+        let reply = self.gateway.agent.message(subject, &id, text, self.correlation).await;
+        match reply {
+            Ok(reply) => serde_json::to_value(reply).map_err(internal),
+            Err(failure) => {
+                let refusal = Refusal::from(failure.rejection);
+                Err(match failure.blame {
+                    Blame::Runtime => refusal.unavailable(),
+                    Blame::Caller => refusal,
+                })
+            }
+        }
+    }
+
+    async fn session_history(&self, InSession { session }: InSession) -> Result<Value, Refusal> {
+        let id = self.session(&session).await?;
+        let entries = self.gateway.agent.history(&id).await?;
+        Ok(json!({ "session": session, "entries": entries }))
+    }
+
+    async fn session_end(&self, InSession { session }: InSession) -> Result<Value, Refusal> {
+        let id = self.session(&session).await?;
+        self.gateway.agent.end(&id).await?;
+        Ok(json!({ "ended": true }))
+    }
+
+    async fn session_list(&self, _: Nothing) -> Result<Value, Refusal> {
+        let sessions = self.gateway.agent.list(&self.caller.subject).await?;
+        Ok(json!({ "sessions": sessions }))
+    }
+
+    fn tools_list(&self, _: Nothing) -> Result<Value, Refusal> {
+        Ok(json!({ "tools": self.gateway.agent.tools() }))
+    }
+
+    async fn tools_execute(&self, Execute { name, arguments }: Execute) -> Result<Value, Refusal> {
+        let agent = &self.gateway.agent;
+        let id = format!("direct-{}", SessionId::random()?.as_str());
+        let call = ToolCall { id, name, arguments };
+        let subject = &self.caller.subject;
+        let limit = agent.time_limit();
+        let executed = agent.execute(subject, self.correlation, call, &limit).await?;
+        Ok(json!({ "completed": executed.completed, "output": executed.output }))
+    }
+
+    async fn credentials_put(&self, Put { name, secret }: Put) -> Result<Value, Refusal> {
+        text::identifier(&name)?;
+        let key = ApiKey::new(secret);
+        self.gateway.agent.audit().redactor().add(key.expose());
+        let record = name.clone();
+        self.in_vault(move |vault| vault.put(&record, &key)).await?;
+        self.changed("credentials.put", &name).await?;
+        Ok(json!({ "stored": name }))
+    }
+
+    async fn credentials_list(&self, _: Nothing) -> Result<Value, Refusal> {
+        let names = self.in_vault(|vault| vault.list()).await?;
+        Ok(json!({ "credentials": names }))
+    }
+
+    async fn credentials_delete(&self, Named { name }: Named) -> Result<Value, Refusal> {
+        text::identifier(&name)?;
+        let record = name.clone();
+        if !self.in_vault(move |vault| vault.remove(&record)).await? {
+            return Err(Refusal::not_found("there is no such credential"));
+        }
+        self.changed("credentials.delete", &name).await?;
+        Ok(json!({ "deleted": name }))
+    }
+
+    /// Vault work blocks (a key derivation takes a large part of a second).
+    async fn in_vault<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Vault) -> Result<T, Rejection> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let vault: Arc<Vault> = self.gateway.vault()?;
+        let done = tokio::task::spawn_blocking(move || work(&vault)).await;
+        Ok(done.map_err(internal)??)
+    }
+
+    async fn changed(&self, action: &str, name: &str) -> Result<(), Rejection> {
+        let subject = self.caller.subject.as_str();
+        let correlation = self.correlation.clone();
+        let event = Event::new(Kind::Config, Outcome::Completed, subject, action, correlation);
+        must_record(self.gateway.agent.audit(), event.with("name", name)).await
+    }
+
+    fn system_status(&self, _: Nothing) -> Result<Value, Refusal> {
+        let sandbox = self.gateway.agent.sandbox();
+        Ok(json!({ "version": env!("CARGO_PKG_VERSION"), "sandbox": sandbox }))
+    }
+
+    fn config_get(&self, _: Nothing) -> Result<Value, Refusal> {
+        serde_json::to_value(&self.gateway.config).map_err(internal)
+    }
+}
+
+fn version() -> Value {
+    json!({ "version": env!("CARGO_PKG_VERSION") })
+}
+
+fn internal(error: impl std::fmt::Display) -> Refusal {
+    requirement::ERROR_NO_PANIC
+        .refuse("the runtime met a fault of its own", error.to_string())
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_methods_is_sorted_and_has_no_double() {
+        assert!(METHODS.is_sorted_by(|left, right| left.0 < right.0));
+    }
+}

@@ -1,0 +1,81 @@
+//! How often: a window per client before the body is read, one per session before a message is
+//! stored. Every refusal is recorded. This file must never know how a window counts.
+
+use std::time::Duration;
+
+use super::auth::Identity;
+use super::reply::Refusal;
+use crate::agent::{SessionId, must_record};
+use crate::audit::{Audit, Correlation, Event, Kind, Outcome};
+use crate::config;
+use crate::rate::{Limiter, RetryAfter};
+use crate::requirement::{RATE_CLIENT, RATE_OVERRIDE, RATE_SESSION, Requirement};
+
+const WINDOW: Duration = Duration::from_secs(60);
+/// Clients and sessions whose windows are kept at a time.
+const CAPACITY: usize = 65_536;
+
+/// The two windows.
+pub(super) struct Rates {
+    clients: Limiter<String>,
+    sessions: Limiter<SessionId>,
+    audit: Audit,
+}
+
+impl Rates {
+    pub(super) fn new(configured: &config::Rates, audit: Audit) -> Self {
+        let defaults = config::Rates::default();
+        let rates = if RATE_OVERRIDE.enforced() { configured } else { &defaults };
+        Self {
+            clients: Limiter::new(rates.requests_per_minute, WINDOW, CAPACITY),
+            sessions: Limiter::new(rates.messages_per_minute, WINDOW, CAPACITY),
+            audit,
+        }
+    }
+
+    /// Counts `cost` requests of a client.
+    pub(super) async fn client(
+        &self,
+        identity: &Identity,
+        cost: u32,
+        correlation: &Correlation,
+    ) -> Result<(), Refusal> {
+        let verdict = self.clients.admit(&identity.client, cost);
+        self.judge(verdict, RATE_CLIENT, identity, "request", correlation).await
+    }
+
+    /// Counts a message of a session.
+    pub(super) async fn session(
+        &self,
+        identity: &Identity,
+        session: &SessionId,
+        correlation: &Correlation,
+    ) -> Result<(), Refusal> {
+        let verdict = self.sessions.admit(session, 1);
+        self.judge(verdict, RATE_SESSION, identity, "session.message", correlation).await
+    }
+
+    async fn judge(
+        &self,
+        verdict: Result<(), RetryAfter>,
+        limit: Requirement,
+        identity: &Identity,
+        action: &str,
+        correlation: &Correlation,
+    ) -> Result<(), Refusal> {
+        let Err(retry_after) = verdict else { return Ok(()) };
+        if !limit.enforced() {
+            return Ok(());
+        }
+        let event = Event::new(
+            Kind::RateLimit,
+            Outcome::Deny,
+            identity.subject.as_str(),
+            action,
+            correlation.clone(),
+        );
+        let event = event.refused_by(limit).with("retryAfter", retry_after.seconds());
+        must_record(&self.audit, event).await?;
+        Err(Refusal::rate(limit, "too many requests in a minute", retry_after))
+    }
+}

@@ -1,0 +1,125 @@
+//! Sockets: accepts a bounded number of connections, bounds their headers and their patience, and
+//! shuts down gracefully. It must never look into a request.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tower::ServiceExt as _;
+
+use super::Gateway;
+use super::http::{Peer, router};
+use super::linger::Linger;
+
+/// Connections that are served at a time; more wait in the kernel's queue.
+const CONNECTIONS: usize = 1_024;
+/// The most headers of one request.
+const HEADERS: usize = 64;
+/// The most bytes of a request's line and headers.
+const HEAD_BYTES: usize = 32 << 10;
+/// How long a request's headers may take, and how long a connection may stay silent.
+const HEAD_TIME: Duration = Duration::from_secs(15);
+/// How long requests in flight may go on after the signal to stop.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// A bound address, not yet served.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Binds the address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// Where the address is taken or not of this machine.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address that is listened on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Serves until `stop` ends, then lets requests in flight end, ten seconds at most.
+pub async fn serve(server: Server, gateway: Arc<Gateway>, stop: impl Future<Output = ()>) {
+    let router = router(gateway);
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let stopping = watch::Sender::new(false);
+    let accepting = async {
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            match server.listener.accept().await {
+                Ok((socket, peer)) => {
+                    let stop = stopping.subscribe();
+                    tokio::spawn(connection(socket, peer, router.clone(), stop, place));
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: breathe instead of spinning.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = stop => {}
+    }
+    drop(server);
+    stopping.send_replace(true);
+    let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
+    if tokio::time::timeout(FAREWELL, places.acquire_many(all)).await.is_err() {
+        tracing::warn!("requests that were still in flight are cut off");
+    }
+}
+
+async fn connection(
+    socket: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+) {
+    // Small answers at once; a socket that refuses this is only slower.
+    let _ = socket.set_nodelay(true);
+    let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        request.map(axum::body::Body::new)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_headers(HEADERS)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(Linger::new(socket)), TowerToHyperService::new(service));
+    let mut connection = std::pin::pin!(connection);
+    let stopped = async {
+        // An error means that the server is gone: that is a stop too.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection ended badly");
+    }
+}
