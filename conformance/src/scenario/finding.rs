@@ -10,9 +10,9 @@ use crate::verdict::{Leg, Legs};
 /// Setting a leg twice is *and*: once fallen, it stays fallen.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    pub(crate) legs: Legs,
-    pub(crate) evidence: Vec<String>,
-    pub(crate) first_fall: Option<String>,
+    legs: Legs,
+    evidence: Vec<String>,
+    first_fall: Option<String>,
 }
 
 impl Default for Finding {
@@ -61,6 +61,18 @@ impl Finding {
     #[must_use]
     pub fn legs(&self) -> Legs {
         self.legs
+    }
+
+    /// What was seen, in order.
+    #[must_use]
+    pub fn evidence(&self) -> &[String] {
+        &self.evidence
+    }
+
+    /// The evidence of the first leg that fell.
+    #[must_use]
+    pub fn first_fall(&self) -> Option<&str> {
+        self.first_fall.as_deref()
     }
 
     fn set(

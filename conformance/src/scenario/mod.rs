@@ -11,7 +11,8 @@
 //! pub const SCENARIOS: &[Scenario] = &[Scenario {
 //!     id: "error.alive-after-noise",
 //!     requirements: &["error.no-panic"],
-//!     surface: "http.raw",
+//!     surface: "gateway.request",
+//!     alone: false,
 //!     run: |lab| Box::pin(alive_after_noise(lab)),
 //! }];
 //!
@@ -31,10 +32,49 @@ pub mod corpus;
 mod finding;
 mod lab;
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
+
+use crate::target::manifest::DriverKind;
 
 pub use finding::{Finding, Trouble};
 pub use lab::{Lab, Options, Target, ToolRun};
+
+/// One thing to run besides corpus cases, made at run time from a table: a scenario or a probe.
+#[derive(Clone)]
+pub struct Unit {
+    /// The case id as it stands in reports: `scenario:...` or `probe:...`.
+    pub id: String,
+    /// The requirement ids that it witnesses.
+    pub requirements: Vec<String>,
+    /// Where the attack is delivered.
+    pub surface: String,
+    /// Whether nothing else may run beside it (it measures time, memory or processes).
+    pub alone: bool,
+    /// Runs it once.
+    pub run: Arc<dyn Fn() -> BoxFuture<'static, Result<Finding, Trouble>> + Send + Sync>,
+}
+
+/// Every unit for the laboratory's target, in the order of the tables.
+#[must_use]
+pub fn units(lab: &Lab) -> Vec<Unit> {
+    let tables: &[&[Scenario]] = &[];
+    let scenarios = tables.iter().flat_map(|table| table.iter()).map(|scenario| {
+        let (run, lab) = (scenario.run, lab.clone());
+        Unit {
+            id: format!("scenario:{}", scenario.id),
+            requirements: scenario.requirements.iter().map(|it| (*it).to_owned()).collect(),
+            surface: scenario.surface.to_owned(),
+            alone: scenario.alone,
+            run: Arc::new(move || run(lab.clone())),
+        }
+    });
+    match lab.manifest().driver {
+        DriverKind::Rpc => scenarios.collect(),
+        DriverKind::Launcher => Vec::new(),
+    }
+}
 
 /// One conversation with fresh targets. Its case id in reports is `scenario:` and [`Scenario::id`].
 #[derive(Clone, Copy)]
@@ -43,8 +83,10 @@ pub struct Scenario {
     pub id: &'static str,
     /// The requirement ids of the catalogue that this scenario witnesses.
     pub requirements: &'static [&'static str],
-    /// Where the attack is delivered, such as `http.raw`.
+    /// Where the attack is delivered, such as `gateway.request`: a surface of the catalogue.
     pub surface: &'static str,
+    /// Whether nothing else may run beside it (it measures time, memory or processes).
+    pub alone: bool,
     /// The conversation. It may start as many targets as it likes; they end with it.
     pub run: fn(Lab) -> BoxFuture<'static, Result<Finding, Trouble>>,
 }

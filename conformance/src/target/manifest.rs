@@ -59,6 +59,9 @@ pub struct Manifest {
     /// The program under test; `--bin` names another file.
     #[serde(default)]
     pub binary: Option<Binary>,
+    /// Programs that must be on PATH, such as `bwrap`.
+    #[serde(default)]
+    pub requires: Vec<String>,
     /// For `driver = "launcher"`.
     #[serde(default)]
     pub launcher: Option<Launcher>,

@@ -294,7 +294,7 @@ mod tests {
     async fn a_process_that_left_its_group_is_swept() {
         let world = World::new().unwrap();
         let mut command = world.command("/bin/sh");
-        command.args(["-c", "setsid sleep 60 >/dev/null 2>&1 </dev/null & exit 0"]);
+        command.args(["-c", "setsid sleep 60 >/dev/null 2>&1 </dev/null & sleep 0.4"]);
         run(&mut command, None, Duration::from_secs(5)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(processes_of(world.root()).len(), 1);

@@ -1,0 +1,182 @@
+//! Which cases a run plays, and in which order. It must never know a result.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::corpus::Status;
+use crate::oracle::matrix::digest;
+use crate::scenario::Unit;
+use crate::target::manifest::DriverKind;
+use crate::target::template::nearest;
+
+use super::{Item, Plan, RunError};
+
+/// What was selected.
+pub(super) struct Selection {
+    /// Everything that could be played on this target, by id.
+    pub(super) items: BTreeMap<String, Item>,
+    /// The ids to play, in the order of the seed; twins of selected cases are among them.
+    pub(super) to_play: Vec<String>,
+    /// The ids whose results were asked for.
+    pub(super) wanted: BTreeSet<String>,
+    /// The requirement ids of the profiles.
+    pub(super) required: BTreeSet<String>,
+}
+
+impl Item {
+    /// The requirements that it witnesses.
+    pub(super) fn requirements(&self) -> &[String] {
+        match self {
+            Self::Case { record, case } => case.requirements(record),
+            Self::Unit(unit) => &unit.requirements,
+        }
+    }
+
+    /// Where it is delivered.
+    pub(super) fn surface(&self) -> &str {
+        match self {
+            Self::Case { case, .. } => case.surface.id(),
+            Self::Unit(unit) => &unit.surface,
+        }
+    }
+
+    /// The digest of what defines it.
+    pub(super) fn digest(&self) -> String {
+        match self {
+            Self::Case { record, .. } => {
+                digest(&serde_json::to_vec(record.as_ref()).unwrap_or_default())
+            }
+            Self::Unit(unit) => digest(unit.id.as_bytes()),
+        }
+    }
+
+    /// Whether nothing else may run beside it.
+    pub(super) fn alone(&self) -> bool {
+        matches!(self, Self::Unit(Unit { alone: true, .. }))
+    }
+}
+
+pub(super) fn select(plan: &Plan, units: Vec<Unit>) -> Result<Selection, RunError> {
+    let required = required(plan)?;
+    let items = items(plan, units);
+    let unsupported = |item: &Item| {
+        let mut ids = item.requirements().iter().filter(|id| required.contains(*id)).peekable();
+        ids.peek().is_some() && ids.all(|id| plan.manifest.unsupported(id).is_some())
+    };
+    let mut wanted = BTreeSet::new();
+    for id in &plan.only {
+        let chosen: Vec<&String> =
+            items.keys().filter(|known| *known == id || in_record(known, id)).collect();
+        if chosen.is_empty() {
+            return Err(RunError::Usage(unknown(id, &items)));
+        }
+        wanted.extend(chosen.into_iter().cloned());
+    }
+    if plan.only.is_empty() {
+        let of_profile = items.iter().filter(|(_, item)| {
+            item.requirements().iter().any(|id| required.contains(id)) && !unsupported(item)
+        });
+        wanted.extend(of_profile.map(|(id, _)| id.clone()));
+    }
+    let twins = wanted.iter().filter_map(|id| match items.get(id) {
+        Some(Item::Case { case, .. }) => case.twin.clone(),
+        _ => None,
+    });
+    let all: BTreeSet<String> = wanted.iter().cloned().chain(twins).collect();
+    let mut to_play: Vec<String> = all.into_iter().filter(|id| items.contains_key(id)).collect();
+    shuffle(&mut to_play, plan.seed);
+    // What must run alone comes last, when the lanes have ended.
+    to_play.sort_by_key(|id| items.get(id).is_some_and(Item::alone));
+    Ok(Selection { items, to_play, wanted, required })
+}
+
+/// `PT-013` names every case of that record, `scenario:rate` every scenario below that head.
+fn in_record(known: &str, id: &str) -> bool {
+    known.strip_prefix(id).is_some_and(|rest| rest.starts_with('.') || rest.starts_with('-'))
+}
+
+fn unknown(id: &str, items: &BTreeMap<String, Item>) -> String {
+    match nearest(id, items.keys().map(String::as_str)) {
+        Some(near) => format!("unknown case `{id}`; did you mean `{near}`?"),
+        None => format!("unknown case `{id}`"),
+    }
+}
+
+fn required(plan: &Plan) -> Result<BTreeSet<String>, RunError> {
+    let mut required = BTreeSet::new();
+    for profile in &plan.profiles {
+        if !plan.spec.knows_profile(profile) {
+            let known = plan.spec.profiles.iter().map(|row| row.id.as_str());
+            let near = nearest(profile, known.clone());
+            let list = known.collect::<Vec<_>>().join(", ");
+            return Err(RunError::Usage(match near {
+                Some(near) => format!("unknown profile `{profile}`; did you mean `{near}`?"),
+                None => format!("unknown profile `{profile}`; there are {list}"),
+            }));
+        }
+        required.extend(plan.spec.required_by(profile).map(|row| row.id.clone()));
+    }
+    Ok(required)
+}
+
+fn items(plan: &Plan, units: Vec<Unit>) -> BTreeMap<String, Item> {
+    let mut items = BTreeMap::new();
+    // A sandbox command has no surface on which a corpus case could be delivered.
+    if plan.manifest.driver == DriverKind::Rpc {
+        for record in &plan.corpus.records {
+            if record.status == Status::Withdrawn {
+                continue;
+            }
+            let shared = Arc::new(record.clone());
+            for case in &record.cases {
+                let case = Arc::new(case.clone());
+                let record = Arc::clone(&shared);
+                items.insert(case.id.clone(), Item::Case { record, case });
+            }
+        }
+    }
+    items.extend(units.into_iter().map(|unit| (unit.id.clone(), Item::Unit(unit))));
+    items
+}
+
+/// Fisher and Yates's shuffle on the numbers of `SplitMix64`: the same seed, the same order.
+fn shuffle(ids: &mut [String], seed: u64) {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    };
+    for last in (1..ids.len()).rev() {
+        let place = usize::try_from(next() % (last as u64 + 1)).unwrap_or(last);
+        ids.swap(last, place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_order() {
+        let ids = || (0..50).map(|it| it.to_string()).collect::<Vec<_>>();
+        let order = |seed| {
+            let mut ids = ids();
+            shuffle(&mut ids, seed);
+            ids
+        };
+        assert_eq!(order(7), order(7));
+        assert_ne!(order(7), order(8));
+        let mut sorted = order(7);
+        sorted.sort_by_key(|it| it.parse::<u32>().unwrap());
+        assert_eq!(sorted, ids());
+    }
+
+    #[test]
+    fn a_record_names_all_of_its_cases() {
+        assert!(in_record("PT-013.001", "PT-013"));
+        assert!(!in_record("PT-0131.001", "PT-013"));
+    }
+}

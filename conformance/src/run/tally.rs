@@ -1,0 +1,285 @@
+//! From what was played to verdicts: of cases by their legs, of requirements by their cases.
+//! Pure: it must never look at the target again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::corpus::{Case, Decision, Kind, Os, Record, Status};
+use crate::oracle::{Outcome, Support, attack_legs, benign_legs, meets};
+use crate::scenario::corpus::Played;
+use crate::scenario::{Finding, Trouble};
+use crate::verdict::{CaseResult, Leg, Legs, Verdict};
+
+use super::lanes::Raw;
+use super::select::Selection;
+use super::{Item, Plan, RequirementResult, Results};
+
+pub(super) fn tally(plan: &Plan, selection: &Selection, raw: &BTreeMap<String, Raw>) -> Results {
+    let digests: BTreeMap<String, String> =
+        raw.keys().filter_map(|id| Some((id.clone(), selection.items.get(id)?.digest()))).collect();
+    let proven = plan.matrix.proven(&digests);
+    let bench = Bench { selection, raw, proven };
+    let cases: Vec<CaseResult> = raw
+        .iter()
+        .filter(|(id, _)| selection.wanted.contains(*id))
+        .filter_map(|(id, raw)| Some(bench.case(id, selection.items.get(id)?, raw)))
+        .collect();
+    let requirements = requirements(plan, selection, &cases);
+    let partial = !plan.only.is_empty();
+    Results { cases, requirements, digests, partial, milliseconds: 0 }
+}
+
+struct Bench<'a> {
+    selection: &'a Selection,
+    raw: &'a BTreeMap<String, Raw>,
+    proven: BTreeSet<&'a str>,
+}
+
+/// What a case says.
+struct Said {
+    verdict: Verdict,
+    legs: Option<Legs>,
+    reason: String,
+    evidence: Vec<String>,
+}
+
+impl Bench<'_> {
+    fn case(&self, id: &str, item: &Item, raw: &Raw) -> CaseResult {
+        let said = match (item, raw) {
+            (Item::Case { record, case }, Raw::Played { played, .. }) => {
+                self.played(record, case, played)
+            }
+            (_, Raw::Found { finding, .. }) => self.found(id, finding),
+            (_, Raw::Troubled { trouble, .. }) => troubled(trouble),
+            (Item::Unit(_), Raw::Played { .. }) => {
+                troubled(&Trouble::Harness("a scenario was played as a case".to_owned()))
+            }
+        };
+        CaseResult {
+            case: id.to_owned(),
+            requirements: item.requirements().to_vec(),
+            surface: item.surface().to_owned(),
+            verdict: said.verdict,
+            legs: said.legs,
+            reason: said.reason,
+            evidence: said.evidence,
+            milliseconds: raw.milliseconds(),
+        }
+    }
+
+    fn played(&self, record: &Record, case: &Case, played: &Played) -> Said {
+        let met = met(case, played);
+        let mut evidence = played.evidence.clone();
+        let legs = match case.kind {
+            Kind::Attack => {
+                let support = Support {
+                    twin: case.twin.as_deref().and_then(|twin| self.twin_met(twin)),
+                    delivered: played.delivered,
+                    control: self.proven.contains(case.id.as_str()),
+                };
+                if let (Some(twin), Some(false)) = (&case.twin, support.twin) {
+                    evidence.push(format!("its benign twin {twin} did not succeed"));
+                }
+                attack_legs(met, played.outcome, support)
+            }
+            Kind::Benign => benign_legs(met, self.refusals_show(case)),
+        };
+        let mut verdict = legs.verdict();
+        let decision = case.expect.on(Os::current());
+        let mut reason = reason(case, decision, played.outcome, legs, &evidence);
+        if record.status == Status::Disputed && verdict != Verdict::HarnessError {
+            verdict = Verdict::Inconclusive;
+            reason = format!("disputed, does not count: {reason}");
+        }
+        Said { verdict, legs: Some(legs), reason, evidence }
+    }
+
+    fn twin_met(&self, id: &str) -> Option<bool> {
+        match (self.selection.items.get(id), self.raw.get(id)) {
+            (Some(Item::Case { case, .. }), Some(Raw::Played { played, .. })) => met(case, played),
+            _ => None,
+        }
+    }
+
+    /// Whether a refusal on this case's surface was seen in this run: an attack that met its
+    /// expectation and was refused or changed, or that the kill matrix knows to be able to fail.
+    fn refusals_show(&self, benign: &Case) -> bool {
+        self.raw.iter().any(|(id, raw)| {
+            let Some(Item::Case { case, .. }) = self.selection.items.get(id) else { return false };
+            let Raw::Played { played, .. } = raw else { return false };
+            let strict =
+                matches!(case.expect.on(Os::current()), Decision::Reject | Decision::Neutralise);
+            let told_apart = matches!(played.outcome, Outcome::Refused | Outcome::Neutralised)
+                || self.proven.contains(id.as_str());
+            case.kind == Kind::Attack
+                && case.surface == benign.surface
+                && strict
+                && played.delivered
+                && told_apart
+                && met(case, played) == Some(true)
+        })
+    }
+
+    fn found(&self, id: &str, finding: &Finding) -> Said {
+        let mut legs = finding.legs();
+        if legs.control == Leg::Missing && self.proven.contains(id) {
+            legs.control = Leg::Stood;
+        }
+        let verdict = legs.verdict();
+        let reason = match (verdict, finding.first_fall()) {
+            (Verdict::Pass, _) => "held on all four legs".to_owned(),
+            (_, Some(fall)) => fall.to_owned(),
+            _ => missing(legs),
+        };
+        Said { verdict, legs: Some(legs), reason, evidence: finding.evidence().to_vec() }
+    }
+}
+
+fn met(case: &Case, played: &Played) -> Option<bool> {
+    meets(case.surface, case.expect.on(Os::current()), played.outcome)
+}
+
+fn troubled(trouble: &Trouble) -> Said {
+    let verdict = match trouble {
+        Trouble::Unsupported(_) => Verdict::Unsupported,
+        Trouble::NotApplicable(_) => Verdict::NotApplicable,
+        Trouble::Target(_) => Verdict::Fail,
+        Trouble::Inconclusive(_) => Verdict::Inconclusive,
+        Trouble::Harness(_) => Verdict::HarnessError,
+    };
+    Said { verdict, legs: None, reason: trouble.to_string(), evidence: Vec::new() }
+}
+
+fn reason(
+    case: &Case,
+    decision: Decision,
+    outcome: Outcome,
+    legs: Legs,
+    evidence: &[String],
+) -> String {
+    let was = match outcome {
+        Outcome::Refused => "was refused",
+        Outcome::Neutralised => "arrived changed or as plain data",
+        Outcome::Accepted => "arrived whole",
+        Outcome::Effect => "had its effect",
+        Outcome::NoAnswer => "got no answer",
+        Outcome::Died => "ended the target",
+    };
+    let must = match decision {
+        Decision::Reject => "be refused",
+        Decision::Accept => "be accepted",
+        Decision::Neutralise => "have no effect",
+        Decision::Either => "have no effect",
+    };
+    let what = if case.kind == Kind::Attack { "the attack" } else { "the benign input" };
+    match legs.verdict() {
+        Verdict::Pass => format!("{what} {was}, as it must {must}"),
+        Verdict::Fail if legs.no_effect == Leg::Fell => {
+            let last = match outcome {
+                Outcome::Effect | Outcome::Died => evidence.last().cloned().unwrap_or_default(),
+                _ => String::new(),
+            };
+            let colon = if last.is_empty() { "" } else { ": " };
+            format!("{what} {was}, and must {must}{colon}{last}")
+        }
+        Verdict::Fail => format!("{what} {was}, but its benign twin does not succeed either"),
+        _ => format!("{what} {was}; {}", missing(legs)),
+    }
+}
+
+fn missing(legs: Legs) -> String {
+    let names = [
+        (legs.reached, "that it arrived where the defence stands"),
+        (legs.twin, "that its benign twin succeeds"),
+        (legs.no_effect, "whether it had an effect"),
+        (legs.control, "that it can fail where the defence is missing"),
+    ];
+    let missing: Vec<&str> =
+        names.into_iter().filter(|(leg, _)| *leg != Leg::Stood).map(|(_, name)| name).collect();
+    format!("not shown: {}", missing.join("; "))
+}
+
+/// The verdict of each requirement of the profiles.
+fn requirements(
+    plan: &Plan,
+    selection: &Selection,
+    cases: &[CaseResult],
+) -> Vec<RequirementResult> {
+    let rows = plan.spec.requirements.iter().filter(|row| selection.required.contains(&row.id));
+    rows.filter_map(|row| {
+        let of_row: Vec<&CaseResult> =
+            cases.iter().filter(|case| case.requirements.contains(&row.id)).collect();
+        if of_row.is_empty() && !plan.only.is_empty() {
+            return None;
+        }
+        let (verdict, reason) = match plan.manifest.unsupported(&row.id) {
+            Some(reason) => (Some(Verdict::Unsupported), reason.to_owned()),
+            None => requirement(&of_row),
+        };
+        let passed = of_row.iter().filter(|case| case.verdict == Verdict::Pass).count();
+        Some(RequirementResult {
+            id: row.id.clone(),
+            layer: row.layer,
+            level: row.level,
+            verdict,
+            reason,
+            cases: of_row.len(),
+            passed,
+        })
+    })
+    .collect()
+}
+
+/// Any failure fails; an error of the suite is one; then a single conclusive pass is enough.
+fn requirement(cases: &[&CaseResult]) -> (Option<Verdict>, String) {
+    let order = [
+        Verdict::Fail,
+        Verdict::HarnessError,
+        Verdict::Pass,
+        Verdict::Inconclusive,
+        Verdict::Unsupported,
+        Verdict::NotApplicable,
+    ];
+    for verdict in order {
+        if let Some(case) = cases.iter().find(|case| case.verdict == verdict) {
+            let reason = match verdict {
+                Verdict::Pass => "every conclusive case held".to_owned(),
+                _ => format!("{}: {}", case.case, case.reason),
+            };
+            return (Some(verdict), reason);
+        }
+    }
+    (None, "no case of this suite witnesses it".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(verdict: Verdict) -> CaseResult {
+        CaseResult {
+            case: "X".into(),
+            requirements: Vec::new(),
+            surface: String::new(),
+            verdict,
+            legs: None,
+            reason: String::new(),
+            evidence: Vec::new(),
+            milliseconds: 0,
+        }
+    }
+
+    #[test]
+    fn a_requirement_is_as_good_as_its_worst_conclusive_case() {
+        use Verdict::{Fail, HarnessError, Inconclusive, NotApplicable, Pass, Unsupported};
+        let of = |verdicts: &[Verdict]| {
+            let cases: Vec<CaseResult> = verdicts.iter().map(|it| case(*it)).collect();
+            requirement(&cases.iter().collect::<Vec<_>>()).0
+        };
+        assert_eq!(of(&[Pass, Fail]), Some(Fail));
+        assert_eq!(of(&[Pass, HarnessError]), Some(HarnessError));
+        assert_eq!(of(&[Inconclusive, Pass]), Some(Pass));
+        assert_eq!(of(&[Inconclusive, NotApplicable]), Some(Inconclusive));
+        assert_eq!(of(&[NotApplicable, Unsupported]), Some(Unsupported));
+        assert_eq!(of(&[]), None);
+    }
+}
