@@ -30,6 +30,8 @@ pub struct Options {
     patches: Vec<String>,
     merges: Vec<Value>,
     env: BTreeMap<String, String>,
+    vars: BTreeMap<String, Vec<u8>>,
+    wrap: Vec<String>,
 }
 
 impl Options {
@@ -60,6 +62,22 @@ impl Options {
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Sets a variable of the manifest for the config and the start of the server, such as
+    /// another `MASTER`; what was prepared before had the manifest's own.
+    #[must_use]
+    pub fn var(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.vars.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Starts the server behind another program, which must in the end become it: a shell that
+    /// sets a limit and then `exec`s its arguments.
+    #[must_use]
+    pub fn wrap<S: Into<String>>(mut self, argv: impl IntoIterator<Item = S>) -> Self {
+        self.wrap = argv.into_iter().map(Into::into).collect();
         self
     }
 }
@@ -111,6 +129,8 @@ impl Lab {
             patches: options.patches,
             merges: options.merges,
             env: options.env,
+            vars: options.vars,
+            wrap: options.wrap,
         };
         let instance = Instance::start(&plan).await?;
         let rpc = Rpc::new(&instance);

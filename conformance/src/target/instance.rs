@@ -61,13 +61,25 @@ pub struct Plan {
     pub merges: Vec<Value>,
     /// Environment of the server on top of the manifest's.
     pub env: BTreeMap<String, String>,
+    /// Variables that stand in place of the manifest's own when the config is written and the
+    /// server starts (not when it is prepared).
+    pub vars: BTreeMap<String, Vec<u8>>,
+    /// A program and arguments before the server's own, such as one that sets a limit.
+    pub wrap: Vec<String>,
+}
+
+/// What stands around a server's own command line.
+#[derive(Clone, Debug)]
+struct Around {
+    env: BTreeMap<String, String>,
+    wrap: Vec<String>,
 }
 
 /// A running target.
 #[derive(Debug)]
 pub struct Instance {
     manifest: Arc<Manifest>,
-    env: BTreeMap<String, String>,
+    around: Around,
     knockout: Option<String>,
     vars: Vars,
     address: SocketAddr,
@@ -99,18 +111,25 @@ impl Instance {
             expect_success(command, &ended)?;
             vars.set("TOKEN", String::from_utf8_lossy(&ended.stdout).trim());
         }
+        for (name, value) in &plan.vars {
+            vars.set(name, value.as_slice());
+        }
+        if !plan.vars.is_empty() {
+            write_config(plan, &world, &mut vars)?;
+        }
+        let around = Around { env: plan.env.clone(), wrap: plan.wrap.clone() };
         let mut tries = 0;
         loop {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            let env = plan.env.clone();
-            let begun = begin(&manifest, knockout.as_deref(), &world, &vars, &env, address).await;
+            let knocked = knockout.as_deref();
+            let begun = begin(&manifest, knocked, &world, &vars, &around, address).await;
             match begun {
                 Ok(process) => {
                     let process = Mutex::new(process);
                     let workspace = world.workspace();
                     return Ok(Self {
                         manifest,
-                        env,
+                        around,
                         knockout,
                         vars,
                         address,
@@ -201,7 +220,7 @@ impl Instance {
         process.kill().await;
         let knockout = self.knockout.as_deref();
         *process =
-            begin(&self.manifest, knockout, &self.world, &self.vars, &self.env, self.address)
+            begin(&self.manifest, knockout, &self.world, &self.vars, &self.around, self.address)
                 .await?;
         Ok(())
     }
@@ -305,19 +324,28 @@ fn merge(into: &mut Value, patch: Value) {
 }
 
 /// A command of the manifest with its variables filled in; the knockout's arguments stand behind
-/// the program where the program is the target itself.
+/// the program where the program is the target itself, and `wrap` before it.
 fn build(
     manifest: &Manifest,
     knockout: Option<&str>,
     world: &World,
     vars: &Vars,
     command: &Command,
+    wrap: &[String],
 ) -> Result<tokio::process::Command, StartError> {
     let (program, arguments) = command
         .argv
         .split_first()
         .ok_or_else(|| StartError::Manifest("a command of the manifest is empty".to_owned()))?;
-    let mut built = world.command(vars.fill_text(program)?);
+    let own = vars.fill_text(program)?;
+    let mut built = match wrap.split_first() {
+        None => world.command(own),
+        Some((wrapper, before)) => {
+            let mut built = world.command(wrapper);
+            built.args(before).arg(own);
+            built
+        }
+    };
     if knockout.is_some() && program == "${BIN}" {
         for argument in &manifest.knockout {
             built.arg(vars.fill_text(argument)?);
@@ -339,7 +367,7 @@ async fn run_command(
     vars: &Vars,
     command: &Command,
 ) -> Result<Ended, StartError> {
-    let mut built = build(manifest, knockout, world, vars, command)?;
+    let mut built = build(manifest, knockout, world, vars, command, &[])?;
     let stdin = command.stdin.as_deref().map(|text| vars.fill(text)).transpose()?;
     process::run(&mut built, stdin.as_deref(), COMMAND_LIMIT)
         .await
@@ -368,13 +396,13 @@ async fn begin(
     knockout: Option<&str>,
     world: &World,
     vars: &Vars,
-    env: &BTreeMap<String, String>,
+    around: &Around,
     address: SocketAddr,
 ) -> Result<Process, StartError> {
     let start = manifest.start.as_ref();
     let start = start.ok_or_else(|| StartError::Unsupported("[start]".to_owned()))?;
-    let mut built = build(manifest, knockout, world, vars, start)?;
-    built.envs(env);
+    let mut built = build(manifest, knockout, world, vars, start, &around.wrap)?;
+    built.envs(&around.env);
     let mut process = Process::start(&mut built)
         .map_err(|error| StartError::Target(format!("cannot run {}: {error}", line(start))))?;
     let begun = Instant::now();

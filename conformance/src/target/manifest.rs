@@ -96,6 +96,12 @@ pub struct Manifest {
     /// Places that scenarios read, by role: `audit`, `vault`, `logs`.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// How the records of the audit log (`files.audit`, one JSON object a line) are to be read.
+    #[serde(default)]
+    pub audit: Option<Audit>,
+    /// Where an error answer has its parts.
+    #[serde(default)]
+    pub errors: Option<Errors>,
     /// Arguments inserted behind the program name for `--knockout ID`: `${KNOCKOUT}`.
     #[serde(default)]
     pub knockout: Vec<String>,
@@ -179,10 +185,40 @@ pub struct Call {
     /// JSON pointer to what the caller wants of the answer, such as `/result/session`.
     #[serde(default)]
     pub pick: Option<String>,
+    /// Whether several bodies of this call may be sent at once, as a JSON array of them.
+    #[serde(default)]
+    pub batch: bool,
 }
 
 fn yes() -> bool {
     true
+}
+
+/// How an audit record says what it is. Every place is a JSON pointer into the record.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Audit {
+    /// Where the id stands that the answer to the caller had too.
+    #[serde(default)]
+    pub correlation: Option<String>,
+    /// Where the sandbox level stands that was in force for a tool.
+    #[serde(default)]
+    pub level: Option<String>,
+    /// What a record of an event holds: place = value. Events: `auth-success`, `auth-failure`,
+    /// `authorization-allow`, `authorization-deny`, `tool-completed`, `tool-failed`,
+    /// `config-change`, `rate-limit`.
+    #[serde(default)]
+    pub events: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// The parts of an error answer. Every place is a JSON pointer into the body.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Errors {
+    /// Where the stable code stands.
+    pub code: String,
+    /// Where the id stands that the log has too.
+    pub correlation: String,
 }
 
 /// A tool of the target.

@@ -43,6 +43,10 @@ pub enum Answer {
     },
     /// Nothing for that long, then the default text.
     Stall(Duration),
+    /// Nothing for that long, then another answer.
+    Late(Duration, Box<Answer>),
+    /// Tool calls of an answer that says of itself that it was cut off (`finish_reason: length`).
+    Unfinished(Vec<ToolCall>),
 }
 
 impl Default for Answer {
@@ -67,7 +71,9 @@ impl Answer {
             }
             Self::Text(text) => (content(&json_literal(text)), "stop"),
             Self::Stall(_) => (content(&json_literal(DEFAULT_TEXT.as_bytes())), "stop"),
+            Self::Late(_, answer) => return answer.wire(stream),
             Self::Calls(calls) => (tool_calls(calls), "tool_calls"),
+            Self::Unfinished(calls) => (tool_calls(calls), "length"),
         };
         if stream {
             let body = [

@@ -52,7 +52,7 @@ async fn handle(
         })
         .collect();
     let answer = shared.answer(headers, body.to_vec());
-    if let Answer::Stall(pause) = answer {
+    if let Answer::Stall(pause) | Answer::Late(pause, _) = answer {
         tokio::time::sleep(pause).await;
     }
     let wire = answer.wire(stream);
