@@ -1,6 +1,9 @@
 //! Layer 4: credentials, encrypted at rest. It must never show a secret but through
 //! [`ApiKey::expose`], and never know what a secret is for.
 
+mod files;
+mod kdf;
+mod record;
 mod secret;
 mod store;
 

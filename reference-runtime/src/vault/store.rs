@@ -1,9 +1,33 @@
 //! The folder of records. It must never write a byte of a secret in the clear.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
 
-use super::{ApiKey, MasterPassword};
-use crate::{audit::Rejection, requirement};
+use zeroize::Zeroize;
+
+use super::{
+    ApiKey, MasterPassword,
+    files::{self, Unread},
+    kdf::{self, Cost, Key},
+    record::{self, Header},
+};
+use crate::{
+    audit::Rejection,
+    boundary::path::{Os, lexical},
+    requirement,
+};
+
+/// The longest name of a record, in bytes: its hex form is a file name.
+const LONGEST_NAME: usize = 100;
+/// Keys that are kept: one for a vault, a few more where records came from elsewhere.
+const MOST_KEYS: usize = 4;
+const UNUSABLE: &str = "the vault cannot be used";
+/// The same for a wrong password and any damage: which of them it was is nobody's business.
+const UNOPENED: &str = "the credential cannot be opened";
 
 /// The open vault of a state folder. Operations block (a key derivation takes a large part of a
 /// second, once): call them from a blocking task.
@@ -11,34 +35,92 @@ use crate::{audit::Rejection, requirement};
 pub struct Vault {
     folder: PathBuf,
     password: MasterPassword,
+    keys: Mutex<Keys>,
+}
+
+#[derive(Default)]
+struct Keys {
+    /// The salt of new records.
+    salt: Option<[u8; 16]>,
+    derived: HashMap<([u8; 16], Cost), Key>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys")
+    }
 }
 
 impl Vault {
-    /// Opens `<state>/vault`, creating it (0700) if it is not there.
+    /// Opens `<state>/vault`, creating it (0700) if it is not there. The state folder must exist.
     ///
     /// # Errors
     /// `vault.permissions`: the folder is a link or open to others; `error.deny`: it cannot be
     /// opened.
     pub fn open(state: &Path, password: MasterPassword) -> Result<Self, Rejection> {
-        Ok(Self { folder: state.join("vault"), password })
+        let vault =
+            Self { folder: state.join("vault"), password, keys: Mutex::new(Keys::default()) };
+        files::folder(&vault.folder)?;
+        let _lock = files::lock(&vault.folder)?;
+        for file in vault.files("tmp")? {
+            // A save was killed: the file holds ciphertext that nothing names.
+            files::remove(&file)?;
+        }
+        Ok(vault)
     }
 
-    /// Saves a credential under a name (1 to 100 bytes), replacing the old one as a whole.
+    /// Saves a credential under a name, replacing the old one as a whole. A name has 1 to 100
+    /// bytes and may look like a relative path without `..`.
     ///
     /// # Errors
-    /// `error.deny`: it could not be saved, and the old record is as it was.
+    /// A rule that the name breaks; `error.deny`: it could not be saved, and the old record is as
+    /// it was.
     pub fn put(&self, name: &str, key: &ApiKey) -> Result<(), Rejection> {
-        let _ = (name, key.expose(), self.password.expose());
-        Err(not_yet(&self.folder))
+        let path = self.path(name)?;
+        requirement::INPUT_MESSAGE_SIZE.check(
+            key.expose().len() <= record::LONGEST_SECRET,
+            "the secret is too long",
+            || format!("{} bytes", key.expose().len()),
+        )?;
+        let _lock = files::lock(&self.folder)?;
+        let header = Header::fresh(self.salt()?).map_err(unusable)?;
+        let sealed = self
+            .with_key(&header, |derived| record::seal(&header, name, derived, key.expose()))?
+            .map_err(unusable)?;
+        if !requirement::VAULT_NO_PLAINTEXT.enforced() {
+            files::replace(&path.with_extension("plain"), key.expose().as_bytes())?;
+        }
+        files::replace(&path, &sealed)
     }
 
     /// The credential of this name, if there is one.
     ///
     /// # Errors
-    /// `vault.tamper` (also for a wrong password), `vault.downgrade`, `vault.permissions`.
+    /// `vault.tamper` for a wrong password, any damage, and weaker or absurd parameters;
+    /// `vault.permissions` for a file that is linked or open to others.
     pub fn get(&self, name: &str) -> Result<Option<ApiKey>, Rejection> {
-        let _ = name;
-        Err(not_yet(&self.folder))
+        let file = match files::read(&self.path(name)?, record::LONGEST) {
+            Ok(file) => file,
+            Err(Unread::Missing) => return Ok(None),
+            Err(Unread::Refused(refusal)) => return Err(refusal),
+            Err(Unread::Failed(error)) => return Err(unusable(error.to_string())),
+        };
+        let header = Header::read(&file).map_err(|why| unopened(name, why))?;
+        let opened = self.with_key(&header, |key| record::open(&header, &file, name, key))?;
+        let mut secret = opened.map_err(|why| unopened(name, why))?;
+        let text = match String::from_utf8(std::mem::take(&mut *secret)) {
+            Ok(text) => text,
+            Err(_) if requirement::VAULT_TAMPER.enforced() => {
+                return Err(unopened(name, "not UTF-8"));
+            }
+            Err(error) => {
+                let mut bytes = error.into_bytes();
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                bytes.zeroize();
+                text
+            }
+        };
+        Ok(Some(ApiKey::new(text)))
     }
 
     /// The names of all records, sorted.
@@ -46,19 +128,92 @@ impl Vault {
     /// # Errors
     /// `error.deny`: the folder cannot be read.
     pub fn list(&self) -> Result<Vec<String>, Rejection> {
-        Err(not_yet(&self.folder))
+        let mut names: Vec<String> = self
+            .files("cred")?
+            .iter()
+            .filter_map(|path| hex::decode(path.file_stem()?.to_str()?).ok())
+            .filter_map(|name| String::from_utf8(name).ok())
+            .collect();
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Removes a record; says whether there was one.
     ///
     /// # Errors
-    /// `error.deny`: it could not be removed.
+    /// A rule that the name breaks; `error.deny`: it could not be removed.
     pub fn remove(&self, name: &str) -> Result<bool, Rejection> {
-        let _ = name;
-        Err(not_yet(&self.folder))
+        let path = self.path(name)?;
+        let _lock = files::lock(&self.folder)?;
+        files::remove(&path)
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf, Rejection> {
+        requirement::INPUT_MESSAGE_SIZE.check(
+            (1..=LONGEST_NAME).contains(&name.len()),
+            "the name is empty or too long",
+            || format!("{} bytes", name.len()),
+        )?;
+        lexical(name, Os::Unix)?;
+        Ok(self.folder.join(hex::encode(name)).with_extension("cred"))
+    }
+
+    /// The files with this ending, in any order.
+    fn files(&self, ending: &str) -> Result<Vec<PathBuf>, Rejection> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(|error| unusable(error.to_string()))? {
+            let path = entry.map_err(|error| unusable(error.to_string()))?.path();
+            if path.extension().is_some_and(|extension| extension == ending) {
+                found.push(path);
+            }
+        }
+        Ok(found)
+    }
+
+    /// One salt for the vault, so that one process derives one key: the salt of any record that
+    /// would be opened, else a fresh one.
+    fn salt(&self) -> Result<[u8; 16], Rejection> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(salt) = keys.salt {
+            return Ok(salt);
+        }
+        let existing = self.files("cred")?.iter().find_map(|path| {
+            let file = files::read(path, record::LONGEST).ok()?;
+            Header::read(&file).ok().filter(|header| header.cost == Cost::written())
+        });
+        let salt = if let Some(header) = existing {
+            header.salt
+        } else {
+            let mut salt = [0; 16];
+            getrandom::fill(&mut salt).map_err(|error| unusable(error.to_string()))?;
+            salt
+        };
+        keys.salt = Some(salt);
+        Ok(salt)
+    }
+
+    /// Runs `work` with the key of a header, derived once. The lock is held meanwhile: two
+    /// derivations at a time would only take twice the memory.
+    fn with_key<T>(&self, header: &Header, work: impl FnOnce(&Key) -> T) -> Result<T, Rejection> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (header.salt, header.cost);
+        if keys.derived.len() >= MOST_KEYS && !keys.derived.contains_key(&place) {
+            keys.derived.clear();
+        }
+        if let Some(key) = keys.derived.get(&place) {
+            return Ok(work(key));
+        }
+        let key = kdf::derive(&self.password, &header.salt, header.cost).map_err(unusable)?;
+        let done = work(&key);
+        keys.derived.insert(place, key);
+        Ok(done)
     }
 }
 
-fn not_yet(folder: &Path) -> Rejection {
-    requirement::ERROR_DENY.refuse("the vault is not served yet", folder.display().to_string())
+fn unusable(cause: String) -> Rejection {
+    requirement::ERROR_DENY.refuse(UNUSABLE, cause)
+}
+
+fn unopened(name: &str, why: &str) -> Rejection {
+    requirement::VAULT_TAMPER.refuse(UNOPENED, format!("{name:?}: {why}"))
 }

@@ -4,4 +4,5 @@
 
 mod audit;
 mod boundary;
+mod vault;
 mod workspace;

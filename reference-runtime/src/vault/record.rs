@@ -1,0 +1,240 @@
+//! One credential as a file. It must never be opened with anything taken on trust from it.
+//!
+//! Byte by byte, integers little-endian:
+//!
+//! | offset | length | content |
+//! |---|---|---|
+//! | 0 | 8 | `CLAWVLT1` |
+//! | 8 | 1 | key derivation: 1 = Argon2id, version 0x13, 32-byte output |
+//! | 9 | 1 | cipher: 1 = AES-256-GCM |
+//! | 10 | 4 | Argon2 memory in KiB |
+//! | 14 | 4 | Argon2 passes |
+//! | 18 | 4 | Argon2 lanes |
+//! | 22 | 16 | salt: one for the vault |
+//! | 38 | 12 | nonce: fresh for each save |
+//! | 50 | n | ciphertext of the secret (UTF-8) |
+//! | 50+n | 16 | tag |
+//!
+//! The associated data is bytes 0 to 49, then the record's name in UTF-8: a record that was
+//! renamed, or whose header was changed, does not open.
+
+use aes_gcm::{
+    Aes256Gcm, Nonce,
+    aead::{AeadInOut, KeyInit},
+};
+use zeroize::Zeroizing;
+
+use super::kdf::{Cost, Key};
+use crate::requirement;
+
+const MAGIC: &[u8; 8] = b"CLAWVLT1";
+const ARGON2ID: u8 = 1;
+const AES_256_GCM: u8 = 1;
+const HEADER: usize = 50;
+const TAG: usize = 16;
+/// The longest record that is read: the longest secret is a little less.
+pub(super) const LONGEST: usize = 64 * 1024;
+/// The longest secret, in bytes.
+pub(super) const LONGEST_SECRET: usize = LONGEST - HEADER - TAG;
+
+/// The part of a record that stands in the clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) cost: Cost,
+    pub(super) salt: [u8; 16],
+    pub(super) nonce: [u8; 12],
+}
+
+impl Header {
+    /// A header for a new save, with a fresh nonce.
+    pub(super) fn fresh(salt: [u8; 16]) -> Result<Self, String> {
+        let mut nonce = [0; 12];
+        if requirement::VAULT_CIPHER.enforced() {
+            getrandom::fill(&mut nonce).map_err(|error| error.to_string())?;
+        }
+        Ok(Self { cost: Cost::written(), salt, nonce })
+    }
+
+    /// The header of a file, if this program may open it: nothing is derived before.
+    pub(super) fn read(file: &[u8]) -> Result<Self, &'static str> {
+        let (magic, rest) = file.split_first_chunk::<8>().ok_or("too short")?;
+        let ([kdf, cipher], rest) = rest.split_first_chunk::<2>().ok_or("too short")?;
+        let (memory, rest) = rest.split_first_chunk::<4>().ok_or("too short")?;
+        let (passes, rest) = rest.split_first_chunk::<4>().ok_or("too short")?;
+        let (lanes, rest) = rest.split_first_chunk::<4>().ok_or("too short")?;
+        let (salt, rest) = rest.split_first_chunk::<16>().ok_or("too short")?;
+        let (nonce, rest) = rest.split_first_chunk::<12>().ok_or("too short")?;
+        if magic != MAGIC {
+            return Err("not a record");
+        }
+        let known = (*kdf, *cipher) == (ARGON2ID, AES_256_GCM);
+        if !known && requirement::VAULT_DOWNGRADE.enforced() {
+            return Err("another algorithm");
+        }
+        if rest.len() < TAG {
+            return Err("too short");
+        }
+        let cost = Cost {
+            memory: u32::from_le_bytes(*memory),
+            passes: u32::from_le_bytes(*passes),
+            lanes: u32::from_le_bytes(*lanes),
+        };
+        cost.refused().map_or(Ok(Self { cost, salt: *salt, nonce: *nonce }), Err)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&[ARGON2ID, AES_256_GCM]);
+        bytes.extend_from_slice(&self.cost.memory.to_le_bytes());
+        bytes.extend_from_slice(&self.cost.passes.to_le_bytes());
+        bytes.extend_from_slice(&self.cost.lanes.to_le_bytes());
+        bytes.extend_from_slice(&self.salt);
+        bytes.extend_from_slice(&self.nonce);
+        bytes
+    }
+}
+
+/// The whole file for a secret.
+pub(super) fn seal(
+    header: &Header,
+    name: &str,
+    key: &Key,
+    secret: &str,
+) -> Result<Vec<u8>, String> {
+    let mut file = header.bytes();
+    let associated = associated(&file, name);
+    let mut body = Zeroizing::new(Vec::with_capacity(secret.len() + TAG));
+    body.extend_from_slice(secret.as_bytes());
+    let tag = Sealer::new(key, header).encrypt(&associated, &mut body)?;
+    file.extend_from_slice(&body);
+    file.extend_from_slice(&tag);
+    Ok(file)
+}
+
+/// The secret of a file whose header was read. An error says nothing about why.
+pub(super) fn open(
+    header: &Header,
+    file: &[u8],
+    name: &str,
+    key: &Key,
+) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+    let split = file.split_at_checked(HEADER);
+    let (clear, sealed) = split.ok_or("too short")?;
+    let (body, tag) = sealed.split_last_chunk::<TAG>().ok_or("too short")?;
+    let mut body = Zeroizing::new(body.to_vec());
+    Sealer::new(key, header).decrypt(&associated(clear, name), &mut body, tag)?;
+    Ok(body)
+}
+
+fn associated(header: &[u8], name: &str) -> Vec<u8> {
+    let name = if requirement::VAULT_SWAP.enforced() { name } else { "" };
+    [header, name.as_bytes()].concat()
+}
+
+/// AES-256-GCM under one key and nonce.
+struct Sealer {
+    cipher: Aes256Gcm,
+    nonce: Nonce<aes_gcm::aead::consts::U12>,
+}
+
+impl Sealer {
+    fn new(key: &Key, header: &Header) -> Self {
+        let key: &[u8; 32] = key;
+        Self { cipher: Aes256Gcm::new(key.into()), nonce: header.nonce.into() }
+    }
+
+    fn encrypt(&self, associated: &[u8], body: &mut [u8]) -> Result<[u8; TAG], String> {
+        let tag = self.cipher.encrypt_inout_detached(&self.nonce, associated, (&mut *body).into());
+        let tag = match tag {
+            Ok(_) if !requirement::VAULT_TAMPER.enforced() => self.header_tag(associated),
+            tag => tag,
+        };
+        tag.map(Into::into).map_err(|error| error.to_string())
+    }
+
+    fn decrypt(
+        &self,
+        associated: &[u8],
+        body: &mut [u8],
+        tag: &[u8; TAG],
+    ) -> Result<(), &'static str> {
+        const WRONG: &str = "the tag is wrong";
+        if !requirement::VAULT_TAMPER.enforced() {
+            // Counter mode is its own inverse.
+            let header = self.header_tag(associated).map_err(|_| WRONG)?;
+            let same = <[u8; TAG]>::from(header) == *tag;
+            let opened = self.cipher.encrypt_inout_detached(&self.nonce, &[], body.into());
+            return if same && opened.is_ok() { Ok(()) } else { Err(WRONG) };
+        }
+        self.cipher
+            .decrypt_inout_detached(&self.nonce, associated, body.into(), tag.into())
+            .map_err(|_| WRONG)
+    }
+
+    /// Where `vault.tamper` is knocked out, the tag covers the header and the name alone.
+    fn header_tag(
+        &self,
+        associated: &[u8],
+    ) -> aes_gcm::aead::Result<aes_gcm::aead::Tag<Aes256Gcm>> {
+        self.cipher.encrypt_inout_detached(&self.nonce, associated, (&mut [][..]).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "github.com/work";
+
+    fn sealed() -> (Header, Key, Vec<u8>) {
+        let header = Header::fresh([7; 16]).unwrap();
+        let key = Key::new([9; 32]);
+        let file = seal(&header, NAME, &key, "sk-canary").unwrap();
+        (header, key, file)
+    }
+
+    #[test]
+    fn the_layout_is_as_documented() {
+        let (header, key, file) = sealed();
+        assert_eq!(file.len(), HEADER + "sk-canary".len() + TAG);
+        assert_eq!(&file[..10], b"CLAWVLT1\x01\x01");
+        assert_eq!(&file[10..22], [0, 0, 1, 0, 3, 0, 0, 0, 4, 0, 0, 0]);
+        assert_eq!(&file[22..38], [7; 16]);
+        assert_eq!(&file[38..50], header.nonce);
+        assert_eq!(Header::read(&file), Ok(header));
+        assert_eq!(open(&header, &file, NAME, &key).unwrap().as_slice(), b"sk-canary");
+    }
+
+    #[test]
+    fn any_flipped_removed_or_added_byte_fails() {
+        let (_, key, file) = sealed();
+        let opens = |file: &[u8]| {
+            Header::read(file).is_ok_and(|header| open(&header, file, NAME, &key).is_ok())
+        };
+        assert!(opens(&file));
+        for at in 0..file.len() {
+            for bit in 0..8 {
+                let mut changed = file.clone();
+                changed[at] ^= 1 << bit;
+                assert!(!opens(&changed), "byte {at} bit {bit}");
+            }
+            assert!(!opens(&file[..at]), "cut at {at}");
+        }
+        assert!(!opens(&[&file[..], &[0]].concat()));
+    }
+
+    #[test]
+    fn another_name_or_key_does_not_open_it() {
+        let (header, key, file) = sealed();
+        assert!(open(&header, &file, "github.com/home", &key).is_err());
+        assert!(open(&header, &file, NAME, &Key::new([8; 32])).is_err());
+    }
+
+    #[test]
+    fn nonces_do_not_repeat_over_ten_thousand_saves() {
+        let nonces: std::collections::HashSet<_> =
+            (0..10_000).map(|_| Header::fresh([0; 16]).unwrap().nonce).collect();
+        assert_eq!(nonces.len(), 10_000);
+    }
+}
