@@ -1,4 +1,4 @@
-//! An independent reader of vault records: from the password and the file's bytes alone, with
+//! An independent reader (and forger) of vault records: from the password and the file's bytes alone, with
 //! other implementations of Argon2 and AES-GCM than any subject of ours. It must never trust what
 //! the subject says of its own file.
 //!
@@ -83,6 +83,46 @@ pub fn head(record: &[u8]) -> Result<Head, Unreadable> {
 /// Why it cannot be read; [`Unreadable::Tag`] where password, name or bytes do not fit together.
 pub fn open(record: &[u8], name: &str, password: &[u8]) -> Result<Vec<u8>, Unreadable> {
     let head = head(record)?;
+    let key = derive(&head, password)?;
+    let (aad, sealed) = record.split_at_checked(HEAD).ok_or(Unreadable::Format("too short"))?;
+    let aad = [aad, name.as_bytes()].concat();
+    let mut sealed = sealed.to_vec();
+    key.open_in_place(Nonce::assume_unique_for_key(head.nonce), Aad::from(aad), &mut sealed)
+        .map(|plain| plain.to_vec())
+        .map_err(|_unspecified| Unreadable::Tag)
+}
+
+/// Seals a secret under any head: what an attacker who knows the password could plant.
+///
+/// # Errors
+/// The key derivation refused the head's parameters.
+pub fn forge(
+    head: &Head,
+    name: &str,
+    password: &[u8],
+    secret: &[u8],
+) -> Result<Vec<u8>, Unreadable> {
+    let mut record = MAGIC.to_vec();
+    record.extend([1, 1]);
+    for number in [head.memory_kib, head.iterations, head.lanes] {
+        record.extend(number.to_le_bytes());
+    }
+    record.extend(head.salt);
+    record.extend(head.nonce);
+    let aad = [record.as_slice(), name.as_bytes()].concat();
+    let mut sealed = secret.to_vec();
+    derive(head, password)?
+        .seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(head.nonce),
+            Aad::from(aad),
+            &mut sealed,
+        )
+        .map_err(|_unspecified| Unreadable::Format("too long"))?;
+    record.extend(sealed);
+    Ok(record)
+}
+
+fn derive(head: &Head, password: &[u8]) -> Result<LessSafeKey, Unreadable> {
     if head.memory_kib > CEILING_KIB {
         return Err(Unreadable::Memory(head.memory_kib));
     }
@@ -99,15 +139,9 @@ pub fn open(record: &[u8], name: &str, password: &[u8]) -> Result<Vec<u8>, Unrea
     };
     let key = argon2::hash_raw(password, &head.salt, &config)
         .map_err(|error| Unreadable::Derivation(error.to_string()))?;
-    let key = UnboundKey::new(&AES_256_GCM, &key)
-        .map_err(|_unspecified| Unreadable::Format("key length"))?;
-    let (aad, sealed) = record.split_at_checked(HEAD).ok_or(Unreadable::Format("too short"))?;
-    let aad = [aad, name.as_bytes()].concat();
-    let mut sealed = sealed.to_vec();
-    LessSafeKey::new(key)
-        .open_in_place(Nonce::assume_unique_for_key(head.nonce), Aad::from(aad), &mut sealed)
-        .map(|plain| plain.to_vec())
-        .map_err(|_unspecified| Unreadable::Tag)
+    UnboundKey::new(&AES_256_GCM, &key)
+        .map(LessSafeKey::new)
+        .map_err(|_unspecified| Unreadable::Format("key length"))
 }
 
 fn number(bytes: &[u8]) -> Result<(u32, &[u8]), Unreadable> {
@@ -119,36 +153,10 @@ fn number(bytes: &[u8]) -> Result<(u32, &[u8]), Unreadable> {
 mod tests {
     use super::*;
 
-    /// Seals as the format says, so that the reader is seen to accept and to refuse.
     fn sealed(name: &str, password: &[u8], secret: &[u8]) -> Vec<u8> {
-        let mut record = MAGIC.to_vec();
-        record.extend([1, 1]);
-        for number in [8_u32, 1, 1] {
-            record.extend(number.to_le_bytes());
-        }
-        record.extend([7; 16]);
-        record.extend([9; 12]);
-        let config = Config {
-            hash_length: 32,
-            lanes: 1,
-            mem_cost: 8,
-            time_cost: 1,
-            variant: Variant::Argon2id,
-            version: Version::Version13,
-            ..Config::default()
-        };
-        let key = argon2::hash_raw(password, &[7; 16], &config).unwrap();
-        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap());
-        let aad = [record.as_slice(), name.as_bytes()].concat();
-        let mut body = secret.to_vec();
-        key.seal_in_place_append_tag(
-            Nonce::assume_unique_for_key([9; 12]),
-            Aad::from(aad),
-            &mut body,
-        )
-        .unwrap();
-        record.extend(body);
-        record
+        let head =
+            Head { memory_kib: 8, iterations: 1, lanes: 1, salt: [7; 16], nonce: [9; 12] };
+        forge(&head, name, password, secret).unwrap()
     }
 
     #[test]
