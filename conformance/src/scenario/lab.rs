@@ -28,6 +28,7 @@ use super::Trouble;
 pub struct Options {
     own_rates: bool,
     patches: Vec<String>,
+    environments: Vec<String>,
     merges: Vec<Value>,
     env: BTreeMap<String, String>,
     vars: BTreeMap<String, Vec<u8>>,
@@ -47,6 +48,14 @@ impl Options {
     #[must_use]
     pub fn patch(mut self, name: &str) -> Self {
         self.patches.push(name.to_owned());
+        self
+    }
+
+    /// Starts the server with variables that the manifest names, such as
+    /// `without-sandbox-helper`; a target whose manifest has none is `unsupported`.
+    #[must_use]
+    pub fn environment(mut self, name: &str) -> Self {
+        self.environments.push(name.to_owned());
         self
     }
 
@@ -127,6 +136,7 @@ impl Lab {
             knockout: self.inner.knockout.clone(),
             own_rates: options.own_rates,
             patches: options.patches,
+            environments: options.environments,
             merges: options.merges,
             env: options.env,
             vars: options.vars,

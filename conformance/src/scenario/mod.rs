@@ -31,6 +31,9 @@
 pub mod corpus;
 mod finding;
 mod lab;
+pub mod sandbox;
+pub mod secret;
+pub mod vault;
 
 use std::sync::Arc;
 

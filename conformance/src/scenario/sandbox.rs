@@ -138,10 +138,8 @@ async fn default_strict(lab: Lab) -> Result<Finding, Trouble> {
     let seen = look(&lab.instance(Options::default()).await?).await?;
     finding.reached(seen.inside, "the command ran and wrote in the workspace");
     finding.twin(seen.inside, "work inside the workspace is allowed");
-    finding.no_effect(
-        !seen.outside && !seen.network,
-        format!("with no level configured: {seen:?}"),
-    );
+    finding
+        .no_effect(!seen.outside && !seen.network, format!("with no level configured: {seen:?}"));
     Ok(finding)
 }
 

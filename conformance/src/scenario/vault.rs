@@ -246,11 +246,9 @@ async fn downgrade_absurd(lab: Lab) -> Result<Finding, Trouble> {
             bytes.copy_from_slice(&(u32::MAX - 3).to_le_bytes());
         }
         let begun = Instant::now();
-        let shown = tokio::time::timeout(
-            Duration::from_secs(15),
-            shown_after(&target, &path, &absurd),
-        )
-        .await;
+        let shown =
+            tokio::time::timeout(Duration::from_secs(15), shown_after(&target, &path, &absurd))
+                .await;
         let (held, what) = match shown {
             Ok(shown) => {
                 let shown = shown?;
@@ -331,8 +329,7 @@ async fn no_plaintext_scan(lab: Lab) -> Result<Finding, Trouble> {
     let target = lab.instance(Options::default()).await?;
     let secret = target.var("SECRET");
     let second = format!("sk-second-{}", random_hex(16));
-    let saved =
-        target.call("credentials-put", &[("NAME", "second"), ("VALUE", &second)]).await?;
+    let saved = target.call("credentials-put", &[("NAME", "second"), ("VALUE", &second)]).await?;
     let mut finding = Finding::new();
     finding.reached(!saved.refused(), "a second secret was saved");
     let shown = shown_key(&target).await;
@@ -373,8 +370,8 @@ async fn crash_safe_kill(lab: Lab) -> Result<Finding, Trouble> {
             while Instant::now() < stop_at + Duration::from_millis(200) {
                 let value = random_hex(400);
                 values.push(value.clone());
-                let put = target.call("credentials-put", &[("NAME", "crash"), ("VALUE", &value)]);
-                if put.await.is_err() {
+                let vars = [("NAME", "crash"), ("VALUE", value.as_str())];
+                if target.call("credentials-put", &vars).await.is_err() {
                     break;
                 }
             }

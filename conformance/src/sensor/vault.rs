@@ -154,8 +154,7 @@ mod tests {
     use super::*;
 
     fn sealed(name: &str, password: &[u8], secret: &[u8]) -> Vec<u8> {
-        let head =
-            Head { memory_kib: 8, iterations: 1, lanes: 1, salt: [7; 16], nonce: [9; 12] };
+        let head = Head { memory_kib: 8, iterations: 1, lanes: 1, salt: [7; 16], nonce: [9; 12] };
         forge(&head, name, password, secret).unwrap()
     }
 

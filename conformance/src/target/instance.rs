@@ -57,6 +57,8 @@ pub struct Plan {
     pub own_rates: bool,
     /// Named patches of the manifest's config, in order.
     pub patches: Vec<String>,
+    /// Named environments of the manifest, in order.
+    pub environments: Vec<String>,
     /// Merge patches in the target's own naming, after the named ones.
     pub merges: Vec<Value>,
     /// Environment of the server on top of the manifest's.
@@ -117,7 +119,7 @@ impl Instance {
         if !plan.vars.is_empty() {
             write_config(plan, &world, &mut vars)?;
         }
-        let around = Around { env: plan.env.clone(), wrap: plan.wrap.clone() };
+        let around = Around { env: environment(plan, &vars)?, wrap: plan.wrap.clone() };
         let mut tries = 0;
         loop {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -206,7 +208,12 @@ impl Instance {
         self.process.lock().await.stop(Duration::from_secs(5)).await
     }
 
-    /// Kills it at once.
+    /// Kills the server's process alone, as a crash would; what it started is left to itself.
+    pub async fn kill_server(&self) {
+        self.process.lock().await.kill_alone().await;
+    }
+
+    /// Kills it at once, with its process group.
     pub async fn kill(&self) {
         self.process.lock().await.kill().await;
     }
@@ -275,6 +282,21 @@ fn base_vars(plan: &Plan, world: &World) -> Vars {
     vars
 }
 
+/// The server's own variables: the named environments of the manifest, then the caller's.
+fn environment(plan: &Plan, vars: &Vars) -> Result<BTreeMap<String, String>, StartError> {
+    let mut env = BTreeMap::new();
+    for name in &plan.environments {
+        let found = plan.manifest.environments.get(name);
+        let found =
+            found.ok_or_else(|| StartError::Unsupported(format!("environment `{name}`")))?;
+        for (key, value) in found {
+            env.insert(key.clone(), vars.fill_text(value)?);
+        }
+    }
+    env.extend(plan.env.clone());
+    Ok(env)
+}
+
 fn write_config(plan: &Plan, world: &World, vars: &mut Vars) -> Result<(), StartError> {
     let Some(config) = &plan.manifest.config else { return Ok(()) };
     let path = PathBuf::from(vars.fill_text(&config.path)?);
@@ -333,9 +355,9 @@ fn build(
     command: &Command,
     wrap: &[String],
 ) -> Result<tokio::process::Command, StartError> {
-    let (program, arguments) = command
+    let program = command
         .argv
-        .split_first()
+        .first()
         .ok_or_else(|| StartError::Manifest("a command of the manifest is empty".to_owned()))?;
     let own = vars.fill_text(program)?;
     let mut built = match wrap.split_first() {
@@ -346,13 +368,16 @@ fn build(
             built
         }
     };
-    if knockout.is_some() && program == "${BIN}" {
-        for argument in &manifest.knockout {
+    for (place, argument) in command.argv.iter().enumerate() {
+        if place > 0 {
             built.arg(vars.fill_text(argument)?);
         }
-    }
-    for argument in arguments {
-        built.arg(vars.fill_text(argument)?);
+        // The target's program may stand behind another one that sets its stage.
+        if knockout.is_some() && argument == "${BIN}" {
+            for argument in &manifest.knockout {
+                built.arg(vars.fill_text(argument)?);
+            }
+        }
     }
     for (name, value) in &command.env {
         built.env(name, vars.fill_text(value)?);

@@ -102,6 +102,10 @@ pub struct Manifest {
     /// Where an error answer has its parts.
     #[serde(default)]
     pub errors: Option<Errors>,
+    /// Environment variables of the server by role, for scenarios: `without-sandbox-helper` names
+    /// those under which the target does not find the program that contains its tools.
+    #[serde(default)]
+    pub environments: BTreeMap<String, BTreeMap<String, String>>,
     /// Arguments inserted behind the program name for `--knockout ID`: `${KNOCKOUT}`.
     #[serde(default)]
     pub knockout: Vec<String>,

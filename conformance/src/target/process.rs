@@ -130,6 +130,12 @@ impl Process {
         let _ = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
     }
 
+    /// Kills the process alone, not its group, and waits for it.
+    pub async fn kill_alone(&mut self) {
+        let _ = self.child.start_kill();
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
+    }
+
     /// Asks it to end (SIGTERM), kills it after `grace`; says how it ended.
     pub async fn stop(&mut self, grace: Duration) -> Option<ExitStatus> {
         terminate(self.pid);
