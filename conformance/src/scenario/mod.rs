@@ -62,7 +62,7 @@ pub struct Unit {
 /// Every unit for the laboratory's target, in the order of the tables.
 #[must_use]
 pub fn units(lab: &Lab) -> Vec<Unit> {
-    let tables: &[&[Scenario]] = &[];
+    let tables: &[&[Scenario]] = &[sandbox::SCENARIOS, secret::SCENARIOS, vault::SCENARIOS];
     let scenarios = tables.iter().flat_map(|table| table.iter()).map(|scenario| {
         let (run, lab) = (scenario.run, lab.clone());
         Unit {

@@ -14,25 +14,29 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         id: "secret.no-leak-answers",
         requirements: &["secret.no-leak"],
-        surface: "http.answer",
+        surface: "gateway.request",
+        alone: false,
         run: |lab| Box::pin(answers(lab)),
     },
     Scenario {
         id: "secret.no-leak-model-echo",
         requirements: &["secret.no-leak"],
         surface: "model.prose",
+        alone: false,
         run: |lab| Box::pin(model_echo(lab)),
     },
     Scenario {
         id: "secret.no-leak-tool",
         requirements: &["secret.no-leak"],
         surface: "tool.result",
+        alone: false,
         run: |lab| Box::pin(tool_environment(lab)),
     },
     Scenario {
         id: "secret.no-leak-process",
         requirements: &["secret.no-leak"],
-        surface: "process.list",
+        surface: "process.resources",
+        alone: false,
         run: |lab| Box::pin(process_list(lab)),
     },
 ];
