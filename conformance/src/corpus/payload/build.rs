@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::encode::{encode, json_escape, unhex, wtf8};
 use super::vars::ToolShape;
-use super::{Arguments, Count, Expr, Fill, Nest, Parameter, PayloadError, Vars};
+use super::{Arguments, Count, Expr, Fill, Nest, Parameter, PayloadError, Shell, Vars};
 
 impl Expr {
     /// The bytes of the expression.
@@ -41,8 +41,8 @@ impl Expr {
             Self::Wtf16(digits) => out.extend(wtf8(digits)?),
             Self::Var(var) => out.extend(vars.get(*var).ok_or(PayloadError::Unset(*var))?),
             Self::Repeat(repeat) => {
-                let unit = repeat.of.build(vars)?;
-                (0..repeat.times).for_each(|_| out.extend_from_slice(&unit));
+                let times = usize::try_from(repeat.times).unwrap_or(0);
+                out.extend(repeat.of.build(vars)?.repeat(times));
             }
             Self::Concat(parts) | Self::Chunks(parts) => {
                 parts.iter().try_for_each(|part| part.write(vars, out))?;
@@ -82,18 +82,18 @@ fn write_count(count: &Count, vars: &Vars, out: &mut Vec<u8>) -> Result<(), Payl
 }
 
 fn write_nest(nest: &Nest, vars: &Vars, out: &mut Vec<u8>) -> Result<(), PayloadError> {
-    let depth = nest.depth.saturating_sub(vars.envelope());
-    let shell = |level: u64| {
-        let index = usize::try_from(level % nest.layers.len().max(1) as u64).unwrap_or(0);
-        nest.layers.get(index)
-    };
-    for level in 0..depth {
-        out.extend_from_slice(shell(level).map_or("", |shell| &shell.open).as_bytes());
-    }
+    // Whole turns are copied as one piece: a million levels are an ordinary case.
+    let depth = usize::try_from(nest.depth.saturating_sub(vars.envelope())).unwrap_or(0);
+    let turns = depth / nest.layers.len().max(1);
+    let rest = nest.layers.get(..depth % nest.layers.len().max(1)).unwrap_or_default();
+    let opened = |shells: &[Shell]| shells.iter().map(|shell| &*shell.open).collect::<String>();
+    let closed =
+        |shells: &[Shell]| shells.iter().rev().map(|shell| &*shell.close).collect::<String>();
+    out.extend(opened(&nest.layers).repeat(turns).into_bytes());
+    out.extend(opened(rest).into_bytes());
     out.extend(optional(nest.core.as_deref(), vars)?);
-    for level in (0..depth).rev() {
-        out.extend_from_slice(shell(level).map_or("", |shell| &shell.close).as_bytes());
-    }
+    out.extend(closed(rest).into_bytes());
+    out.extend(closed(&nest.layers).repeat(turns).into_bytes());
     Ok(())
 }
 
@@ -102,8 +102,10 @@ fn write_fill(fill: &Fill, vars: &Vars, out: &mut Vec<u8>) -> Result<(), Payload
     let after = optional(fill.after.as_deref(), vars)?;
     let unit = fill.with.build(vars)?;
     let room = usize::try_from(fill.to).unwrap_or(0).saturating_sub(before.len() + after.len());
+    let mut filling = unit.repeat(room.div_ceil(unit.len().max(1)));
+    filling.truncate(room);
     out.extend(before);
-    out.extend(unit.iter().copied().cycle().take(room));
+    out.append(&mut filling);
     out.extend(after);
     Ok(())
 }
