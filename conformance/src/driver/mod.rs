@@ -2,6 +2,8 @@
 //! it must never know what is expected of the answer.
 
 pub mod http;
+#[cfg(unix)]
+pub mod launcher;
 pub mod rpc;
 
 use std::path::Path;

@@ -123,6 +123,12 @@ impl Lab {
         &self.inner.binary
     }
 
+    /// The knockout that the target is started with, if any.
+    #[must_use]
+    pub fn knockout(&self) -> Option<&str> {
+        self.inner.knockout.as_deref()
+    }
+
     /// Starts a fresh target: its own world, its own model, ready to be called.
     ///
     /// # Errors

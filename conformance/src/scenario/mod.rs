@@ -31,6 +31,8 @@
 pub mod corpus;
 mod finding;
 mod lab;
+#[cfg(target_os = "linux")]
+pub mod probes;
 pub mod sandbox;
 pub mod secret;
 pub mod vault;

@@ -3,4 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod corpus;
+#[cfg(target_os = "linux")]
+mod probes;
 mod spec;

@@ -1,2 +1,0 @@
-//! The probe binary.
-fn main() {}

@@ -1,0 +1,82 @@
+//! Preconditions of probes: what this host or the driver cannot offer, in a sentence.
+//! It must never know a target.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use clawproof_probe::{Need, PERL, Probe};
+
+use super::Trouble;
+
+/// A need in a few words.
+pub(super) fn word(need: Need) -> &'static str {
+    match need {
+        Need::Perl => "/usr/bin/perl on the host and inside",
+        Need::Ipv6 => "an IPv6 loopback",
+        Need::Launch => "a launcher that the suite starts itself",
+        Need::Runtime => "a runtime between the tool and its caller",
+        Need::CoreFile => "a kernel that writes core files into the working folder",
+        Need::LegacyTiocsti => "dev.tty.legacy_tiocsti = 1",
+        Need::Memory => "2 GB of free memory",
+    }
+}
+
+/// Why a probe cannot be run through a running agent.
+pub(super) fn driver(probe: &Probe) -> Option<String> {
+    let launch = probe.needs.contains(&Need::Launch);
+    launch
+        .then(|| "the agent starts its own launcher; the suite cannot hand it anything".to_owned())
+}
+
+/// Why this host cannot show the probe.
+pub(super) fn host(probe: &Probe) -> Option<String> {
+    let missing = probe.needs.iter().find(|need| !offered(**need))?;
+    Some(format!("this host does not have {}", word(*missing)))
+}
+
+fn offered(need: Need) -> bool {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    match need {
+        Need::Perl => Path::new(PERL).is_file(),
+        Need::Ipv6 => std::net::TcpListener::bind("[::1]:0").is_ok(),
+        Need::Launch | Need::Runtime => true,
+        Need::CoreFile => {
+            let pattern = read("/proc/sys/kernel/core_pattern");
+            !pattern.trim().is_empty() && !pattern.starts_with(['|', '/'])
+        }
+        // Kernels before 6.2 have no such switch and always allow it.
+        Need::LegacyTiocsti => !read("/proc/sys/dev/tty/legacy_tiocsti").starts_with('0'),
+        Need::Memory => {
+            let text = read("/proc/meminfo");
+            let free = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+            let free = free.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+            free.is_some_and(|kilobytes| kilobytes > 2_000_000)
+        }
+    }
+}
+
+/// A turn at what only one may do at a time on a machine: signalling all processes of a user, or
+/// taking memory. Kept by an abstract socket, which goes with the process that holds it.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _socket: Option<std::os::unix::net::UnixListener>,
+}
+
+/// Waits for the probe's turn, where it needs one.
+pub(super) async fn turn(probe: &Probe) -> Result<Turn, Trouble> {
+    use std::os::linux::net::SocketAddrExt as _;
+    let name = match probe.id {
+        "proc.kill-minus1" => "clawproof-turn-signals",
+        _ if probe.needs.contains(&Need::Memory) => "clawproof-turn-bombs",
+        _ => return Ok(Turn { _socket: None }),
+    };
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+    for _ in 0..1200 {
+        if let Ok(socket) = std::os::unix::net::UnixListener::bind_addr(&address) {
+            return Ok(Turn { _socket: Some(socket) });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err(Trouble::Harness(format!("waited a minute for another run to finish {}", probe.id)))
+}

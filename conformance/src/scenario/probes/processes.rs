@@ -1,0 +1,108 @@
+//! Stages of the process probes: canary processes of the host, and looking for what stays behind.
+//! It must never know a target or an expectation.
+
+use super::Trouble;
+use super::outside;
+use super::scene::{After, Scene, Sight, Site};
+use crate::driver::launcher::Interrupt;
+use crate::stage::neighbours::Neighbour;
+
+const SIGURG: u32 = 23;
+const SIGWINCH: u32 = 28;
+
+/// The stage of a `proc.` probe.
+pub(super) async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
+    let scene = Scene::new(site);
+    let secret = site.secret();
+    Ok(match id {
+        "proc.pid1-environ" => {
+            let variable = ("SERVICE_API_KEY".to_owned(), secret.clone());
+            scene
+                .ask(|ask| {
+                    ask.env.push(variable);
+                    ask.stay = true;
+                })
+                .leak(secret, "the launcher's environment")
+        }
+        "proc.orphan-exit" => Scene { heartbeat: true, ..scene },
+        "proc.orphan-launcher" => broken_off(scene, Interrupt::Kill),
+        "proc.timeout-setsid" => broken_off(scene, Interrupt::TimeOut),
+        "proc.pipe-held" => scene.after(|after| {
+            Sight::of(
+                after.pipe_held,
+                "the output was still open two seconds after the launcher's end",
+                "the output ended with the launcher",
+            )
+        }),
+        _ => with_neighbour(id, scene, site, secret).await?,
+    })
+}
+
+fn broken_off(scene: Scene, how: Interrupt) -> Scene {
+    Scene { heartbeat: true, interrupt: Some(how), must_stand: true, ..scene }
+}
+
+async fn with_neighbour(
+    id: &str,
+    scene: Scene,
+    site: &Site<'_>,
+    secret: String,
+) -> Result<Scene, Trouble> {
+    let mut neighbour = Neighbour::start(site.world, &site.helper, &secret).await?;
+    let pid = neighbour.pid;
+    let scene = scene.params(|params| params.pid = i32::try_from(pid).ok());
+    Ok(match id {
+        "proc.kill-pid" => scene.after(move |_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            Sight::of(!neighbour.alive(), "the canary process was killed", "the canary lives")
+        }),
+        "proc.kill-minus1" => signalled(scene, neighbour, SIGURG),
+        "proc.kill-pgrp0" => signalled(scene.ask(|ask| ask.group = Some(pid)), neighbour, SIGWINCH),
+        "proc.ptrace" => scene
+            .during(move |_| {
+                let tracer = outside::status(pid, "TracerPid");
+                Sight::of(
+                    tracer.is_some_and(|tracer| tracer != "0"),
+                    "the canary process has a tracer",
+                    "the canary process has no tracer",
+                )
+            })
+            .keep(neighbour),
+        "proc.vm-readv" => {
+            let held = neighbour.secret.clone();
+            let (address, length) = (neighbour.address, neighbour.length);
+            scene
+                .params(|params| {
+                    params.number = Some(address);
+                    params.amount = Some(length);
+                })
+                .keep(neighbour)
+                .leak(held, "the canary process's memory")
+        }
+        "proc.prlimit-host" => scene
+            .params(|params| params.number = Some(77))
+            .after(move |_| {
+                let limit = outside::limit(pid, "Max open files");
+                Sight::of(
+                    limit == Some([Some(77), Some(77)]),
+                    "the canary process's limit was changed",
+                    "the canary process's limit is unchanged",
+                )
+            })
+            .keep(neighbour),
+        "proc.list-host" => scene.keep(neighbour).leak(secret, "the canary process's command line"),
+        _ => return Err(super::unstaged(id)),
+    })
+}
+
+fn signalled(scene: Scene, neighbour: Neighbour, signal: u32) -> Scene {
+    let pid = neighbour.pid;
+    let look = move |_: &After<'_>| {
+        Sight::of(
+            outside::pending(pid, signal),
+            "the signal is pending at the canary process",
+            "no signal reached the canary process",
+        )
+    };
+    scene.after(look).keep(neighbour)
+}

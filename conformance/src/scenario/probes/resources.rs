@@ -1,0 +1,139 @@
+//! Stages of the resource probes: counted and measured from outside while the bomb stands.
+//! It must never know a target or an expectation.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use super::Trouble;
+use super::outside;
+use super::scene::{Held, Removed, Scene, Sight, Site};
+
+/// Processes of the bomb.
+const PROCESSES: u64 = 200;
+/// Bytes of the bombs of memory and disk.
+const BYTES: u64 = 300_000_000;
+/// What counts as the whole of it: measuring is in blocks and pages.
+const NEARLY: u64 = 290_000_000;
+/// Files that are opened.
+const FILES: u64 = 4_096;
+
+/// The stage of a `res.` probe.
+pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
+    let scene = Scene::new(site);
+    Ok(match id {
+        "res.fork" => scene.params(|params| params.amount = Some(PROCESSES)).during(|held| {
+            let count = held.marked.iter().filter(|process| process.is("@hold")).count();
+            Sight::of(
+                count as u64 >= PROCESSES,
+                format!("{count} processes stood at once"),
+                format!("{count} of {PROCESSES} processes stood at once"),
+            )
+        }),
+        "res.mem" => scene.params(|params| params.amount = Some(32_000_000)).during(|held| {
+            held.of_probe(|pid| {
+                let size = outside::size(pid, "VmSize")?;
+                if let Some(bound) = outside::memory_bound(pid) {
+                    return Some(Sight::Held(format!("its cgroup bounds it to {bound} bytes")));
+                }
+                let text = format!("the process has {size} bytes of address space");
+                Some(Sight::of(size >= 4_000_000_000, text.clone(), text))
+            })
+        }),
+        "res.mem-aggregate" => scene.params(|params| params.amount = Some(BYTES)).during(aggregate),
+        "res.fds" => scene.params(|params| params.amount = Some(FILES)).during(|held| {
+            held.of_probe(|pid| {
+                let size = outside::status(pid, "FDSize")?.parse::<u64>().ok()?;
+                let text = format!("the process's descriptor table has {size} places");
+                Some(Sight::of(size >= FILES, text.clone(), text))
+            })
+        }),
+        "res.disk-ws" => {
+            let path = site.workspace.join("large");
+            let guard = Removed(path.clone());
+            scene.params(|params| params.amount = Some(BYTES)).keep(guard).after(move |_| {
+                let bytes = fs::symlink_metadata(&path).map_or(0, |data| data.blocks() * 512);
+                let text = format!("the file takes {bytes} bytes of disk");
+                Sight::of(bytes >= NEARLY, text.clone(), text)
+            })
+        }
+        "res.tmpfs" => tmpfs(scene, site),
+        "res.stdout-flood" => {
+            scene.params(|params| params.amount = Some(64_000_000)).after(|after| {
+                let bytes = after.ran.stdout.len();
+                let text = format!("{bytes} bytes came back");
+                Sight::of(bytes >= 16_000_000, text.clone(), text)
+            })
+        }
+        "res.core" => {
+            let folder = site.workspace.clone();
+            scene.after(move |_| {
+                let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+                let found = entries.into_iter().any(|entry| {
+                    let name = entry.file_name();
+                    let size = entry.metadata().map_or(0, |data| data.len());
+                    name.to_string_lossy().starts_with("core") && size > 0
+                });
+                Sight::of(found, "a core file lies in the workspace", "there is no core file")
+            })
+        }
+        "res.cpu" => Scene { must_stand: true, ..scene.during(processor) },
+        _ => return Err(super::unstaged(id)),
+    })
+}
+
+fn processor(held: &Held) -> Sight {
+    held.of_probe(|pid| {
+        let [_, hard] = outside::limit(pid, "Max cpu time")?;
+        Some(match hard {
+            Some(seconds) => Sight::Held(format!("it is bounded to {seconds} s")),
+            None => Sight::Breached("its processor time is unlimited".into()),
+        })
+    })
+}
+
+fn aggregate(held: &Held) -> Sight {
+    let children: Vec<u32> =
+        held.marked.iter().filter(|process| process.is("@memory")).map(|child| child.pid).collect();
+    let sum: u64 = children.iter().filter_map(|pid| outside::size(*pid, "VmRSS")).sum();
+    let text = format!("{} processes hold {sum} bytes", children.len());
+    if sum < NEARLY {
+        return Sight::Held(text);
+    }
+    let bounded = |name| {
+        let limits = children.iter().map(|pid| outside::limit(*pid, name));
+        limits.into_iter().all(|limit| matches!(limit, Some([_, Some(_)])))
+    };
+    if children.iter().all(|pid| outside::memory_bound(*pid).is_some()) {
+        Sight::Held(format!("{text}, in a cgroup that is bounded"))
+    } else if bounded("Max address space") && bounded("Max processes") {
+        Sight::Partial(format!("{text}; each is bounded and so is their number, their sum is not"))
+    } else {
+        Sight::Breached(text)
+    }
+}
+
+fn tmpfs(scene: Scene, site: &Site<'_>) -> Scene {
+    let names: Vec<String> = (0..10).map(|part| format!("flood-{}-{part}", site.token)).collect();
+    let mut scene = scene.params(|params| params.amount = Some(BYTES));
+    for folder in ["/dev/shm", "/tmp"] {
+        for name in &names {
+            scene = scene.keep(Removed(format!("{folder}/{name}").into()));
+        }
+    }
+    scene.during(move |held| {
+        held.of_probe(|pid| {
+            let mut sum = 0;
+            for folder in ["dev/shm", "tmp"] {
+                let folder = format!("/proc/{pid}/root/{folder}");
+                // Not shown and not there look alike, so the root itself must be readable.
+                fs::read_dir(format!("/proc/{pid}/root")).ok()?;
+                for name in &names {
+                    let data = fs::symlink_metadata(format!("{folder}/{name}"));
+                    sum += data.map_or(0, |data| data.blocks() * 512);
+                }
+            }
+            let text = format!("{sum} bytes lie in /dev/shm and /tmp");
+            Some(Sight::of(sum >= NEARLY, text.clone(), text))
+        })
+    })
+}
