@@ -75,10 +75,13 @@ pub fn units(lab: &Lab) -> Vec<Unit> {
             run: Arc::new(move || run(lab.clone())),
         }
     });
-    match lab.manifest().driver {
+    let mut units: Vec<Unit> = match lab.manifest().driver {
         DriverKind::Rpc => scenarios.collect(),
         DriverKind::Launcher => Vec::new(),
-    }
+    };
+    #[cfg(target_os = "linux")]
+    units.extend(probes::units(lab));
+    units
 }
 
 /// One conversation with fresh targets. Its case id in reports is `scenario:` and [`Scenario::id`].

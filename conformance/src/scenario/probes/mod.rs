@@ -2,6 +2,7 @@
 //! inside, and judged by observers outside. It must never believe what a probe says it did.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clawproof_probe::{Expect, Need, Probe, reversed, step};
@@ -12,7 +13,7 @@ use crate::target::manifest::DriverKind;
 use crate::target::process::contains;
 use crate::target::world::{World, random_hex};
 
-use super::{Finding, Lab, Options, Trouble};
+use super::{Finding, Lab, Options, Trouble, Unit};
 
 mod environment;
 mod files;
@@ -54,6 +55,25 @@ impl Level {
 /// Every probe of this operating system.
 pub fn all() -> impl Iterator<Item = &'static Probe> {
     clawproof_probe::all()
+}
+
+/// The probes as units of a run: case `probe:<id>`, requirement `sandbox.<id>`.
+#[must_use]
+pub fn units(lab: &Lab) -> Vec<Unit> {
+    let unit = |probe: &'static Probe| {
+        let lab = lab.clone();
+        Unit {
+            id: format!("probe:{}", probe.id),
+            requirements: vec![format!("sandbox.{}", probe.id)],
+            surface: "sandbox.process".to_owned(),
+            alone: false,
+            run: Arc::new(move || {
+                let lab = lab.clone();
+                Box::pin(async move { case(&lab, probe).await })
+            }),
+        }
+    };
+    all().map(unit).collect()
 }
 
 /// The text of `clawproof probe --list`: what each probe does, why, and how it is decided.
