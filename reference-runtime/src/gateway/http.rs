@@ -18,7 +18,8 @@ use super::auth::Authenticated;
 use super::envelope::{self, Incoming, Request as RpcRequest};
 use super::reply::{Refusal, success};
 use super::{Gateway, body, method};
-use crate::audit::Correlation;
+use crate::agent::must_record;
+use crate::audit::{Correlation, Event, Kind, Outcome};
 use crate::boundary::Checked;
 use crate::requirement;
 
@@ -60,13 +61,22 @@ async fn correlate(mut request: Request, next: Next) -> Response {
 async fn known_origin(
     State(gateway): State<Arc<Gateway>>,
     Extension(correlation): Extension<Correlation>,
+    Extension(Peer(peer)): Extension<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
-    match gateway.origins.check(request.uri(), request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(rejection) => Refusal::from(rejection).closing().respond(None, &correlation),
-    }
+    let Err(rejection) = gateway.origins.check(request.uri(), request.headers()) else {
+        return next.run(request).await;
+    };
+    let subject = format!("address:{}", peer.ip());
+    let event =
+        Event::new(Kind::Authorization, Outcome::Deny, subject, "origin", correlation.clone());
+    let event = event.refused_by(rejection.requirement()).with("cause", rejection.cause());
+    let refusal = match must_record(gateway.agent.audit(), event).await {
+        Ok(()) => Refusal::from(rejection),
+        Err(unrecorded) => Refusal::from(unrecorded),
+    };
+    refusal.closing().respond(None, &correlation)
 }
 
 /// Token, then rate; both before a byte of the body is read.

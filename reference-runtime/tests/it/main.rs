@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's panic is its verdict")]
 
+mod agent;
 mod audit;
 mod boundary;
+mod gateway;
+mod house;
 mod vault;
 mod workspace;
