@@ -7,6 +7,11 @@ mod name;
 mod schema;
 mod worker;
 
+/// The protocol of the file tools' process, for the room that starts it.
+pub(crate) mod protocol {
+    pub(crate) use super::worker::{Request, Response};
+}
+
 use serde::Serialize;
 use serde_json::Value;
 

@@ -1,15 +1,26 @@
 //! `sandbox run`: one program in a fresh sandbox, from the command line. It must never know of
 //! tools or models.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
-use super::policy::Level;
-use crate::registry::Capability;
+use super::{
+    Backend, block_on,
+    policy::Level,
+    run::{Job, Ran, Setting, Work},
+};
+use crate::{
+    audit::Rejection,
+    registry::{Capabilities, Capability},
+};
+
+/// The launcher's own exit codes; the program's own are passed on.
+const TIME_IS_OVER: u8 = 124;
+const DID_NOT_RUN: u8 = 125;
 
 /// `sandbox run --level L --workspace DIR -- ARGV`
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// How tightly the program is held
+    /// How tightly the program is held: strict, relaxed or none
     #[arg(long, default_value = "strict", value_parser = level)]
     pub level: Level,
     /// The one folder that it may change; default: the current folder
@@ -38,9 +49,58 @@ fn level(text: &str) -> Result<Level, String> {
     }
 }
 
-/// Runs the program and passes its output and exit code on. 125: it did not run (the sentence is
-/// on standard error); 124: its time was over; 126 or 127: it could not be executed.
+/// Runs the program with no standard input, passes on at most 1 MiB of each output stream, and its
+/// exit code. 125: it did not run, and the reason is on standard error; 124: its time was over;
+/// 126 or 127: it could not be executed. Builds a runtime of its own: call it from anywhere.
 #[must_use]
-pub fn run(_arguments: &Arguments) -> ExitCode {
-    ExitCode::from(125)
+pub fn run(arguments: &Arguments) -> ExitCode {
+    match start(arguments) {
+        Ok(ran) => finish(&ran, arguments.timeout),
+        Err(rejection) => {
+            // The person at the command line is the operator: the cause is for them too.
+            eprintln!("{rejection}: {}", rejection.cause());
+            ExitCode::from(DID_NOT_RUN)
+        }
+    }
+}
+
+fn start(arguments: &Arguments) -> Result<Ran, Rejection> {
+    let setting = Setting {
+        workspace: arguments.workspace.clone().unwrap_or_else(|| PathBuf::from(".")),
+        uid: arguments.uid,
+        shim: None,
+        protected: Vec::new(),
+    };
+    let backend = Backend::new(&setting).map_err(|refusal| refusal.reject())?;
+    let job = Job {
+        level: arguments.level,
+        capabilities: if arguments.capabilities.is_empty() {
+            Capabilities::ALL
+        } else {
+            arguments.capabilities.iter().copied().collect()
+        },
+        work: Work::Program(arguments.argv.clone()),
+        timeout: Duration::from_secs(arguments.timeout),
+        pass_on: true,
+    };
+    block_on(|| backend.run(&job))
+        .map_err(|cause| super::Refusal::new(super::NOT_BUILT, cause).reject())?
+}
+
+fn finish(ran: &Ran, seconds: u64) -> ExitCode {
+    for (name, captured) in [("output", &ran.stdout), ("error output", &ran.stderr)] {
+        if captured.dropped > 0 {
+            eprintln!("{} more bytes of {name} were dropped", captured.dropped);
+        }
+    }
+    if let Some(missing) = &ran.missing {
+        eprintln!("the program cannot be executed: {missing}");
+    }
+    match ran.code {
+        Some(code) => ExitCode::from(u8::try_from(code & 0xff).unwrap_or(DID_NOT_RUN)),
+        None => {
+            eprintln!("the program was ended: its {seconds} seconds were over");
+            ExitCode::from(TIME_IS_OVER)
+        }
+    }
 }

@@ -3,19 +3,42 @@
 //! never know who asked for a call or what the answer is for.
 
 pub mod launch;
+mod output;
+pub mod plan;
 pub mod policy;
+mod run;
 pub mod shim;
 
-use serde::Serialize;
-use serde_json::Value;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(windows)]
+mod windows;
 
+use std::{path::PathBuf, thread, time::Duration};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+#[cfg(target_os = "linux")]
+use linux::Backend;
+#[cfg(target_os = "macos")]
+use macos::Backend;
 pub use policy::Level;
+use run::{Job, NOT_BUILT, Ran, Refusal, Setting, Work};
+#[cfg(windows)]
+use windows::Backend;
 
 use crate::{
     audit::Rejection,
+    boundary::{Limits, json as boundary_json},
     config::Config,
-    registry::{Authorized, ToolCall},
-    requirement,
+    registry::{
+        self, Authorized, Capabilities, Kind, ToolCall,
+        protocol::{Request, Response},
+    },
+    requirement::{self, Requirement},
 };
 
 /// The proof that a value came out of a contained run. Only this room can build one.
@@ -50,8 +73,9 @@ impl<T> Contained<T> {
 pub struct Outcome {
     /// Whether the tool did what it was asked: for `exec`, exit code 0 within the time limit.
     pub completed: bool,
-    /// `exec`: `{"exitCode": int or null, "stdout", "stderr", "timedOut": bool, "dropped": {"stdout",
-    /// "stderr"} bytes}`; file tools: their answer, or `{"error": sentence}`.
+    /// `exec`: `{"exitCode": int or null, "stdout", "stderr", "timedOut": bool, "dropped":
+    /// {"stdout", "stderr"} bytes, "error"?: sentence}`; file tools: their answer, or
+    /// `{"error": sentence}`.
     pub output: Value,
 }
 
@@ -69,46 +93,251 @@ pub struct Status {
     pub missing: Vec<String>,
 }
 
+/// What a sandbox may be told beside its configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The runtime's binary, which runs again inside as the shim; none: the running program.
+    pub shim: Option<PathBuf>,
+    /// Files and folders of the runtime's own that no tool may change, should they lie in the
+    /// workspace: the configuration file, the state folder.
+    pub protected: Vec<PathBuf>,
+}
+
 /// The sandbox of this runtime.
 #[derive(Debug)]
 pub struct Sandbox {
-    level: Level,
+    config: Config,
+    backend: Result<Backend, Refusal>,
+    status: Status,
 }
 
 impl Sandbox {
-    /// Looks for the backend and tries it once. Never fails: a sandbox that cannot hold refuses
-    /// every run.
+    /// Looks for the backend and tries it once (some 20 ms). Never fails: a sandbox that cannot
+    /// hold refuses every run.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self { level: config.sandbox.level }
+        Self::with(config, Options::default())
     }
 
-    /// What is in force.
+    /// As [`Sandbox::new`], with more to know.
+    #[must_use]
+    pub fn with(config: &Config, options: Options) -> Self {
+        let setting = config.workspace.clone().map(|workspace| Setting {
+            workspace,
+            uid: config.sandbox.uid,
+            shim: options.shim,
+            protected: options.protected,
+        });
+        let backend = setting
+            .ok_or_else(|| {
+                Refusal::new("no workspace is set, so no tool runs", "config.workspace is missing")
+            })
+            .and_then(|setting| Backend::new(&setting));
+        let (backend, status) = measure(config, backend);
+        Self { config: config.clone(), backend, status }
+    }
+
+    /// What is in force, as it was measured at the start.
     #[must_use]
     pub fn status(&self) -> Status {
-        Status {
-            level: self.level,
-            backend: "none".into(),
-            effective: "refused".into(),
-            missing: vec!["the sandbox is not built yet".into()],
-        }
+        self.status.clone()
     }
 
-    /// The level in force for a tool.
-    #[must_use]
-    pub fn level(&self, _tool: &str) -> Level {
-        self.level
-    }
-
-    /// Runs one authorised call in a fresh sandbox.
+    /// The level that a tool runs at.
     ///
     /// # Errors
-    /// `sandbox.fail-closed` where the tool did not run; a requirement of Layer 1 that the tool's
-    /// own checks inside the sandbox refused by.
+    /// See [`policy::level`].
+    pub fn level(&self, tool: &str) -> Result<Level, Rejection> {
+        if !requirement::SANDBOX_HONEST.enforced() {
+            // What is prevented: a runtime that says one level and runs at another.
+            return Ok(Level::None);
+        }
+        policy::level(&self.config, tool)
+    }
+
+    /// Runs one authorised call in a fresh sandbox. Dropping the future ends the run.
+    ///
+    /// # Errors
+    /// `sandbox.fail-closed` where the tool did not run; `sandbox.reap` where it could not be
+    /// ended; a requirement of Layer 1 that the tool's own checks inside the sandbox refused by.
     pub async fn run(&self, call: Authorized<ToolCall>) -> Result<Contained<Outcome>, Rejection> {
-        Err(requirement::SANDBOX_FAIL_CLOSED.refuse(
-            "the sandbox cannot hold this tool, so it did not run",
-            format!("{} was refused: the sandbox is not built yet", call.tool().name),
-        ))
+        let backend = self.backend.as_ref().map_err(Refusal::reject)?;
+        let tool = call.tool();
+        let level = self.level(tool.name)?;
+        let capabilities = call.capabilities();
+        let call = call.into_inner();
+        let work = match tool.kind {
+            Kind::Program => Work::Program(program(&call.arguments)),
+            Kind::Worker(_) => Work::Worker(request(tool.name, &call.arguments, &self.config)?),
+        };
+        let job =
+            Job { level, capabilities, work, timeout: self.config.sandbox.timeout, pass_on: false };
+        let ran = backend.run(&job).await?;
+        let value = match tool.kind {
+            Kind::Program => of_program(&ran),
+            Kind::Worker(_) => of_worker(&ran)?,
+        };
+        Ok(Contained { value, level })
+    }
+}
+
+/// Tries the backend at the level that the configuration asks for, and says what came of it.
+fn measure(
+    config: &Config,
+    backend: Result<Backend, Refusal>,
+) -> (Result<Backend, Refusal>, Status) {
+    let mut status = Status {
+        level: config.sandbox.level,
+        backend: "none".to_owned(),
+        effective: "refused".to_owned(),
+        missing: Vec::new(),
+    };
+    // The name of no tool: what the configuration asks for where it names none.
+    let level = match policy::level(config, "") {
+        Ok(level) => level,
+        Err(rejection) => {
+            status.missing.push(rejection.public().to_owned());
+            return (backend, status);
+        }
+    };
+    let tried = backend.and_then(|backend| {
+        status.backend = backend.name();
+        let ran = trial(&backend, level)?;
+        Ok((backend, ran))
+    });
+    match tried {
+        Ok((backend, ran)) => {
+            status.effective = word(level).to_owned();
+            if level != Level::None {
+                if ran.landlock != "full" && ran.landlock != "off" {
+                    status.missing.push(format!(
+                        "Landlock holds {}: the kernel lacks some of its rules",
+                        if ran.landlock == "none" { "nothing" } else { "in part" }
+                    ));
+                }
+                status.missing.push(
+                    "memory is limited for each process, not for all of a run together".to_owned(),
+                );
+            }
+            (Ok(backend), status)
+        }
+        Err(refusal) => {
+            status.missing.push(refusal.public.to_owned());
+            (Err(refusal), status)
+        }
+    }
+}
+
+/// Builds a sandbox around nothing. It runs on a thread and runtime of its own, so that it can be
+/// called from anywhere.
+fn trial(backend: &Backend, level: Level) -> Result<Ran, Refusal> {
+    let job = Job {
+        level,
+        capabilities: Capabilities::NONE,
+        work: Work::Trial,
+        timeout: Duration::from_secs(10),
+        pass_on: false,
+    };
+    let ran = block_on(|| backend.run(&job))
+        .and_then(|ran| ran.map_err(|rejection| rejection.cause().to_owned()))
+        .map_err(|cause| Refusal::new(NOT_BUILT, cause))?;
+    match ran.code {
+        Some(0) => Ok(ran),
+        code => Err(Refusal::new(NOT_BUILT, format!("the trial launch ended with {code:?}"))),
+    }
+}
+
+/// Runs a future to its end on a thread of its own.
+fn block_on<F: Future>(future: impl FnOnce() -> F + Send) -> Result<F::Output, String>
+where
+    F::Output: Send,
+{
+    thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .map(|runtime| runtime.block_on(future()))
+                    .map_err(|error| error.to_string())
+            })
+            .join()
+            .unwrap_or_else(|_| Err("the thread of the launch ended early".to_owned()))
+    })
+}
+
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::None => "none",
+        Level::Relaxed => "relaxed",
+        Level::Strict => "strict",
+    }
+}
+
+fn program(arguments: &Value) -> Vec<std::ffi::OsString> {
+    let argv = registry::builtin::argv(arguments);
+    if requirement::REGISTRY_NO_SHELL.enforced() {
+        return argv.into_iter().map(Into::into).collect();
+    }
+    // What is prevented: arguments that a shell reads again.
+    vec!["/bin/sh".into(), "-c".into(), argv.join(" ").into()]
+}
+
+fn request(tool: &str, arguments: &Value, config: &Config) -> Result<Vec<u8>, Rejection> {
+    let refuse = |cause: String| Refusal::new(NOT_BUILT, cause).reject();
+    let workspace = config.workspace.clone().unwrap_or_default();
+    let workspace = workspace.canonicalize().map_err(|error| refuse(error.to_string()))?;
+    let request = Request { tool: tool.to_owned(), workspace, arguments: arguments.clone() };
+    serde_json::to_vec(&request).map_err(|error| refuse(error.to_string()))
+}
+
+fn of_program(ran: &Ran) -> Outcome {
+    let mut output = json!({
+        "exitCode": ran.code,
+        "stdout": ran.stdout.text(),
+        "stderr": ran.stderr.text(),
+        "timedOut": ran.code.is_none(),
+        "dropped": {"stdout": ran.stdout.dropped, "stderr": ran.stderr.dropped},
+    });
+    if let (Some(missing), Some(fields)) = (&ran.missing, output.as_object_mut()) {
+        fields.insert("error".into(), format!("the program cannot be executed: {missing}").into());
+    }
+    Outcome { completed: ran.code == Some(0), output }
+}
+
+/// Reads a worker's answer as what it is: bytes from inside a sandbox.
+fn of_worker(ran: &Ran) -> Result<Outcome, Rejection> {
+    if ran.code.is_none() {
+        let output = json!({"error": "the time of the tool was over"});
+        return Ok(Outcome { completed: false, output });
+    }
+    let limits = Limits {
+        body_bytes: plan::ANSWER_BYTES,
+        message_bytes: plan::ANSWER_BYTES,
+        ..Limits::default()
+    };
+    let response = boundary_json::parse::<Response>(&ran.stdout.bytes, &limits)?.into_inner();
+    match response {
+        Response::Output(output) => Ok(Outcome { completed: true, output }),
+        Response::Failed(sentence) => {
+            Ok(Outcome { completed: false, output: json!({"error": sentence}) })
+        }
+        Response::Rejected { requirement, public, cause } => {
+            let requirement =
+                Requirement::named(&requirement).unwrap_or(requirement::SANDBOX_FAIL_CLOSED);
+            Err(requirement.refuse(sentence(requirement), format!("inside: {public}: {cause}")))
+        }
+    }
+}
+
+/// The caller's sentence of a refusal from inside: a constant, whatever the inside said.
+fn sentence(requirement: Requirement) -> &'static str {
+    match requirement {
+        requirement::PATH_TRAVERSAL => "the path leaves the workspace",
+        requirement::PATH_ABSOLUTE => "the path is absolute and not in the workspace",
+        requirement::PATH_LINK => "the path leads through a link out of the workspace",
+        requirement::PATH_OS_ALIAS => "the path is an alias of another name",
+        requirement::INPUT_NULL_BYTE => "the text holds a null byte",
+        _ => "the tool refused the call",
     }
 }

@@ -1,5 +1,5 @@
 //! `contain`: the part of this program that runs inside the sandbox, before any runtime starts. It
-//! must never do anything that the plan which it was given does not say.
+//! must never do anything that the orders which it was given do not say.
 
 use std::process::ExitCode;
 
@@ -8,5 +8,11 @@ use std::process::ExitCode;
 #[must_use]
 pub fn dispatch() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
-    (arguments.next()? == "contain").then_some(ExitCode::from(125))
+    if arguments.next()? != "contain" {
+        return None;
+    }
+    #[cfg(target_os = "linux")]
+    return Some(super::linux::shim::main());
+    #[cfg(not(target_os = "linux"))]
+    return Some(ExitCode::from(125));
 }

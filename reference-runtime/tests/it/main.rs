@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's panic is its verdict")]
 
 mod agent;
+mod agent;
 mod audit;
 mod boundary;
 mod gateway;
 mod house;
+mod registry;
+mod sandbox;
 mod vault;
 mod workspace;

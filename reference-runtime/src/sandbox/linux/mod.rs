@@ -1,0 +1,425 @@
+//! Linux: bubblewrap builds the view, the shim closes it from inside. It must never let a tool start
+//! before both have said that all is in place.
+
+mod bubblewrap;
+mod detect;
+mod landlock;
+mod protect;
+mod seccomp;
+pub(super) mod shim;
+mod spawn;
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::File,
+    io::{self, Seek, Write},
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStringExt, fs::FileExt, process::CommandExt, process::ExitStatusExt},
+    },
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use close_fds::CloseFdsBuilder;
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
+
+use super::{
+    output::{Captured, drain},
+    plan::{Facts, Heads, Plan, Purpose, is_system},
+    policy::Level,
+    run::{Job, NOT_BUILT, Ran, Refusal, Setting, Work},
+};
+use crate::{audit::Rejection, requirement};
+
+const ARGUMENTS_FD: i32 = 3;
+const STATUS_FD: i32 = 6;
+const FIRST_TEXT_FD: i32 = 7;
+/// How long a killed sandbox may take to be gone before that is an error.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A bubblewrap that may be used, and what stands on this host.
+#[derive(Debug)]
+pub(super) struct Backend {
+    /// None only where `sandbox.fail-closed` is knocked out or no level needs one.
+    bubblewrap: Result<detect::Bubblewrap, Refusal>,
+    facts: Facts,
+    /// The uid to change to; none: this process's own is kept.
+    become_uid: Option<u32>,
+    extra: protect::Extra,
+}
+
+impl Backend {
+    /// Looks at the host. Descriptors that this process was started with do not cross into tools
+    /// from here on.
+    pub(super) fn new(setting: &Setting) -> Result<Self, Refusal> {
+        if Heads::current().fs {
+            CloseFdsBuilder::new().cloexecfrom(3);
+        }
+        let own = rustix::process::geteuid().as_raw();
+        let uid = detect::uid(setting.uid, own)?;
+        let workspace = workspace(&setting.workspace)?;
+        let shim = setting
+            .shim
+            .clone()
+            .map_or_else(env::current_exe, Ok)
+            .and_then(|path| path.canonicalize())
+            .map_err(|error| Refusal::new(NOT_BUILT, format!("this program: {error}")))?;
+        let (links, folders) = root_folders();
+        let home = env::var_os("HOME").and_then(|home| PathBuf::from(home).canonicalize().ok());
+        let mut own_paths = setting.protected.clone();
+        own_paths.push(shim.clone());
+        let bubblewrap = detect::bubblewrap();
+        if let Ok(found) = &bubblewrap {
+            own_paths.push(found.path.clone());
+        }
+        Ok(Self {
+            bubblewrap,
+            facts: Facts { workspace, links, folders, shim, uid, ..Facts::default() },
+            become_uid: (own == 0).then_some(uid),
+            extra: protect::Extra { home, own: own_paths },
+        })
+    }
+
+    /// The mechanism and its version.
+    pub(super) fn name(&self) -> String {
+        match &self.bubblewrap {
+            Ok(found) => format!("bubblewrap {}", found.version),
+            Err(_) => "none".to_owned(),
+        }
+    }
+
+    /// Runs a job.
+    ///
+    /// # Errors
+    /// `sandbox.fail-closed`: the tool did not start. `sandbox.reap`: it could not be ended.
+    pub(super) async fn run(&self, job: &Job) -> Result<Ran, Rejection> {
+        let refuse = |cause: String| Refusal::new(NOT_BUILT, cause).reject();
+        let heads = Heads::current();
+        let contained = match (&self.bubblewrap, job.level) {
+            (_, Level::None) => None,
+            (Ok(found), _) => Some(found),
+            (Err(_), _) if !requirement::SANDBOX_FAIL_CLOSED.enforced() => None,
+            (Err(refusal), _) => return Err(refusal.reject()),
+        };
+        let level = if contained.is_some() { job.level } else { Level::None };
+        let mut facts = self.facts.clone();
+        let writes = job.capabilities.has(crate::registry::Capability::Write);
+        // Held to the end of the run: dropping it takes the placeholders away.
+        let guard = if contained.is_some() && writes && heads.fs {
+            let guard =
+                protect::protect(&facts.workspace, &self.extra, self.become_uid).map_err(refuse)?;
+            facts.pinned.clone_from(&guard.pinned);
+            facts.protected.clone_from(&guard.protected);
+            Some(guard)
+        } else {
+            None
+        };
+        let identities = match &guard {
+            Some(guard) => guard.identities(),
+            None if contained.is_some() => protect::identity(&facts.workspace).map(|one| vec![one]),
+            None => Ok(Vec::new()),
+        }
+        .map_err(refuse)?;
+        let purpose =
+            if matches!(job.work, Work::Worker(_)) { Purpose::Worker } else { Purpose::Program };
+        let plan = Plan::new(level, job.capabilities, purpose, &facts, heads);
+        let launch = Launch::new(&plan, job, identities, &facts.shim)
+            .map_err(|error| refuse(error.to_string()))?;
+        let bubblewrap = contained.map(|found| found.path.as_path());
+        let (command, records) = launch
+            .command(bubblewrap, &plan, self.become_uid)
+            .map_err(|error| refuse(error.to_string()))?;
+        let child = spawn::spawn(command)
+            .await
+            .map_err(|error| refuse(format!("cannot start: {error}")))?;
+        let ran = watch(child, &plan, job, &records).await?;
+        drop(guard);
+        records.judge(ran)
+    }
+}
+
+/// Resolves the workspace and refuses one that the view has no place for.
+fn workspace(asked: &Path) -> Result<PathBuf, Refusal> {
+    const PUBLIC: &str = "the workspace cannot be used, so no tool runs";
+    let found = asked
+        .canonicalize()
+        .map_err(|error| Refusal::new(PUBLIC, format!("{}: {error}", asked.display())))?;
+    if !found.is_dir() {
+        return Err(Refusal::new(PUBLIC, format!("{} is no folder", found.display())));
+    }
+    if is_system(&found) {
+        return Err(Refusal::new(
+            "the workspace is a system folder, so no tool runs",
+            found.display().to_string(),
+        ));
+    }
+    Ok(found)
+}
+
+/// How /bin, /lib and the like stand on this host: links into /usr or folders.
+fn root_folders() -> (Vec<(PathBuf, PathBuf)>, Vec<PathBuf>) {
+    let (mut links, mut folders) = (Vec::new(), Vec::new());
+    for name in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
+        let path = PathBuf::from(name);
+        if let Ok(target) = path.read_link() {
+            links.push((path, target));
+        } else if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    (links, folders)
+}
+
+/// Everything that a launch hands over by descriptor.
+struct Launch {
+    arguments: Option<File>,
+    orders: File,
+    texts: Vec<File>,
+    stdin: Option<File>,
+    shim: PathBuf,
+}
+
+/// What the helper and the shim report, readable once they are gone.
+struct Records {
+    report: File,
+    status: File,
+}
+
+impl Launch {
+    fn new(
+        plan: &Plan,
+        job: &Job,
+        identities: Vec<shim::Identity>,
+        shim: &Path,
+    ) -> io::Result<Self> {
+        let orders = shim::Orders {
+            inner: plan.inner.clone(),
+            identities,
+            job: match &job.work {
+                Work::Trial => shim::Job::Trial,
+                Work::Worker(_) => shim::Job::Worker,
+                Work::Program(argv) => {
+                    shim::Job::Program(argv.iter().cloned().map(OsString::into_vec).collect())
+                }
+            },
+            #[cfg(feature = "knockout")]
+            knockout: requirement::knockout::current().map(|one| one.id().to_owned()),
+            #[cfg(not(feature = "knockout"))]
+            knockout: None,
+        };
+        let mut launch = Self {
+            arguments: None,
+            orders: memory(&serde_json::to_vec(&orders)?)?,
+            texts: Vec::new(),
+            stdin: None,
+            shim: shim.to_owned(),
+        };
+        if let Work::Worker(call) = &job.work {
+            launch.stdin = Some(memory(call)?);
+        }
+        if let Some(outer) = &plan.outer {
+            let line = bubblewrap::line(plan, outer, FIRST_TEXT_FD);
+            let mut text = Vec::new();
+            for word in line.arguments {
+                text.extend(word.into_vec());
+                text.push(0);
+            }
+            launch.arguments = Some(memory(&text)?);
+            launch.texts =
+                line.texts.iter().map(|text| memory(text.as_bytes())).collect::<Result<_, _>>()?;
+            launch.shim.clone_from(&outer.shim);
+        }
+        Ok(launch)
+    }
+
+    fn command(
+        self,
+        bubblewrap: Option<&Path>,
+        plan: &Plan,
+        uid: Option<u32>,
+    ) -> io::Result<(Command, Records)> {
+        let program = bubblewrap.unwrap_or(&self.shim);
+        #[expect(clippy::disallowed_methods, reason = "the one place where sandboxes are started")]
+        let mut command = std::process::Command::new(program);
+        if bubblewrap.is_some() {
+            command.args(["--args", &ARGUMENTS_FD.to_string()]);
+            command.args(["--json-status-fd", &STATUS_FD.to_string(), "--"]).arg(&self.shim);
+        }
+        command.arg("contain");
+        if let Some(environment) = &plan.environment {
+            command.env_clear().envs(environment.iter().copied());
+            command.stdin(self.stdin.map_or_else(Stdio::null, Stdio::from));
+        } else if let Some(stdin) = self.stdin {
+            command.stdin(stdin);
+        }
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.current_dir(if bubblewrap.is_some() { Path::new("/") } else { &plan.directory });
+        command.process_group(0);
+        if let Some(uid) = uid {
+            command.uid(uid).gid(uid);
+        }
+        let records = Records { report: memory(b"")?, status: memory(b"")? };
+        let mut mappings = vec![
+            map(self.orders, shim::ORDERS_FD),
+            map(records.report.try_clone()?, shim::REPORT_FD),
+            map(records.status.try_clone()?, STATUS_FD),
+        ];
+        mappings.extend(self.arguments.map(|file| map(file, ARGUMENTS_FD)));
+        mappings.extend((FIRST_TEXT_FD..).zip(self.texts).map(|(number, file)| map(file, number)));
+        command.fd_mappings(mappings).map_err(io::Error::other)?;
+        let mut command = Command::from(command);
+        command.kill_on_drop(plan.reap);
+        Ok((command, records))
+    }
+}
+
+fn map(file: File, child_fd: i32) -> FdMapping {
+    FdMapping { parent_fd: OwnedFd::from(file), child_fd }
+}
+
+/// A file in memory that holds `content`, at its start.
+fn memory(content: &[u8]) -> io::Result<File> {
+    let mut file =
+        File::from(rustix::fs::memfd_create("clawproof", rustix::fs::MemfdFlags::CLOEXEC)?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// Reads the output and waits for the end, at most for the job's time.
+async fn watch(
+    mut child: Child,
+    plan: &Plan,
+    job: &Job,
+    records: &Records,
+) -> Result<Ran, Rejection> {
+    let (mut stdout, mut stderr) = (Captured::default(), Captured::default());
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let limit = plan.output_bytes;
+    let finished = {
+        let work = async {
+            let reading = async {
+                let pass = job.pass_on;
+                let first = async {
+                    if let Some(stream) = out {
+                        drain(stream, limit, &mut stdout, |part| pass_on(pass, part, io::stdout()))
+                            .await;
+                    }
+                };
+                let second = async {
+                    if let Some(stream) = err {
+                        drain(stream, limit, &mut stderr, |part| pass_on(pass, part, io::stderr()))
+                            .await;
+                    }
+                };
+                tokio::join!(first, second);
+            };
+            let (status, ()) = tokio::join!(child.wait(), reading);
+            status
+        };
+        timeout(job.timeout, work).await
+    };
+    let code = match finished {
+        Ok(Ok(status)) => Some(code(status)),
+        Ok(Err(error)) => {
+            return Err(Refusal::new(NOT_BUILT, format!("cannot wait: {error}")).reject());
+        }
+        Err(_) => {
+            end(&mut child, plan, records).await?;
+            None
+        }
+    };
+    Ok(Ran { code, stdout, stderr, ..Ran::default() })
+}
+
+fn pass_on(wanted: bool, part: &[u8], mut to: impl Write) {
+    if wanted {
+        // A reader that has gone away does not concern the tool.
+        let _ = to.write_all(part).and_then(|()| to.flush());
+    }
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
+}
+
+/// Ends a run whose time is over: the helper, and process 1 of the sandbox, with which the kernel
+/// ends every process in it, whatever session or group it is in. Waits until that is done.
+async fn end(child: &mut Child, plan: &Plan, records: &Records) -> Result<(), Rejection> {
+    let init = if plan.outer.is_some() && plan.reap { records.init(child.id()) } else { None };
+    let _ = child.start_kill();
+    let gone = async {
+        let _ = child.wait().await;
+        if let Some(init) = init {
+            let _ = pidfd_send_signal(&init, Signal::KILL);
+            let _ = tokio::task::spawn_blocking(move || wait_for(&init)).await;
+        }
+    };
+    timeout(GRACE, gone).await.map_err(|_| {
+        requirement::SANDBOX_REAP
+            .refuse("a tool could not be ended in time", "the sandbox outlived its kill")
+    })
+}
+
+/// Waits until the process behind a handle is gone, at most [`GRACE`].
+fn wait_for(process: &OwnedFd) -> io::Result<usize> {
+    let limit = Timespec { tv_sec: 5, tv_nsec: 0 };
+    Ok(poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&limit))?)
+}
+
+impl Records {
+    /// A handle to process 1 of the sandbox, if it is still the helper's child.
+    fn init(&self, helper: Option<u32>) -> Option<OwnedFd> {
+        #[derive(serde::Deserialize)]
+        struct First {
+            #[serde(rename = "child-pid")]
+            child_pid: i32,
+        }
+        let text = contents(&self.status);
+        let first: First = serde_json::from_str(text.lines().next()?).ok()?;
+        let handle = pidfd_open(Pid::from_raw(first.child_pid)?, PidfdFlags::NONBLOCK).ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", first.child_pid)).ok()?;
+        let parent: u32 = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+        (Some(parent) == helper).then_some(handle)
+    }
+
+    /// Tells a tool that ran from a sandbox that could not be built.
+    fn judge(&self, mut ran: Ran) -> Result<Ran, Rejection> {
+        let report = contents(&self.report);
+        let mut ready = None;
+        for line in report.lines() {
+            match line.split_once(' ') {
+                Some(("ready", rest)) => ready = rest.strip_prefix("landlock="),
+                Some(("missing", rest)) => ran.missing = Some(rest.to_owned()),
+                _ => {}
+            }
+        }
+        let Some(landlock) = ready else {
+            let said: String =
+                String::from_utf8_lossy(&ran.stderr.bytes).chars().take(400).collect();
+            let cause = format!("exit {:?}; shim: {:?}; helper: {said:?}", ran.code, report.trim());
+            return Err(Refusal::new(NOT_BUILT, cause).reject());
+        };
+        landlock.clone_into(&mut ran.landlock);
+        Ok(ran)
+    }
+}
+
+/// The text of a file in memory, whatever its position: another process writes by its own.
+fn contents(file: &File) -> String {
+    let mut bytes = vec![0_u8; 4096];
+    let count = file.read_at(&mut bytes, 0).unwrap_or(0);
+    bytes.truncate(count);
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,341 @@
+//! The names in a workspace that a user's own programs trust and run later: shell start files, git
+//! hooks and configuration. It finds them, puts placeholders where they are missing, and takes the
+//! placeholders away again. It must never follow a link, and never look outside the workspace.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, fchown},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use cap_std::fs::{Dir, OpenOptions};
+use rustix::fs::{FlockOperation, flock};
+
+use super::shim::Identity;
+
+/// Files that a shell or another program trusts where it finds them: protected at the top of the
+/// workspace, and in the user's home also where they are missing.
+const FILES: &[&str] = &[
+    ".bash_login",
+    ".bash_profile",
+    ".bashrc",
+    ".envrc",
+    ".gitconfig",
+    ".mcp.json",
+    ".profile",
+    ".zprofile",
+    ".zshenv",
+    ".zshrc",
+    "openclaw.json",
+];
+/// How many entries the search for nested repositories looks at, nearest first.
+const SEARCH: usize = 50_000;
+/// The time of change by which a placeholder is known for one, also after a crash: one second after
+/// the epoch.
+const MARK: Duration = Duration::from_secs(1);
+/// `commondir` in a git folder sends git elsewhere for its configuration. It cannot be kept from
+/// appearing by an empty file, but by one that says "here".
+const COMMONDIR: &str = "commondir";
+
+/// A workspace whose protected names are in place. Dropping it takes the placeholders away, if no
+/// other run is at work there.
+#[derive(Debug)]
+pub(super) struct Guard {
+    root: PathBuf,
+    folder: Dir,
+    lock: File,
+    /// Folders that hold protected names, parents first, without the workspace itself.
+    pub(super) pinned: Vec<PathBuf>,
+    /// What must not change.
+    pub(super) protected: Vec<PathBuf>,
+}
+
+/// The owner of placeholders where the runtime is root: the tool's uid.
+pub(super) type Owner = Option<u32>;
+
+/// What else must not change.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Extra {
+    /// The user's home: the shell start files that it lacks must not appear in it.
+    pub(super) home: Option<PathBuf>,
+    /// Paths of the runtime's own: this program, its configuration.
+    pub(super) own: Vec<PathBuf>,
+}
+
+/// Finds and places everything.
+///
+/// # Errors
+/// A sentence for the log: a protected name is a link, or cannot be made.
+pub(super) fn protect(root: &Path, extra: &Extra, owner: Owner) -> Result<Guard, String> {
+    let context = |error: io::Error| format!("{}: {error}", root.display());
+    let lock = File::open(root).map_err(context)?;
+    // Shared by all runs at work here; who gets it alone may clean up.
+    flock(&lock, FlockOperation::LockShared).map_err(|error| context(error.into()))?;
+    let folder = Dir::open_ambient_dir(root, cap_std::ambient_authority()).map_err(context)?;
+    let mut guard =
+        Guard { root: root.to_owned(), folder, lock, pinned: Vec::new(), protected: Vec::new() };
+    let home = extra.home.as_deref().and_then(|home| home.strip_prefix(root).ok());
+    for name in FILES {
+        guard.keep(Path::new(name), Missing::Nothing, owner)?;
+        if let Some(home) = home {
+            guard.keep(&home.join(name), Missing::File(""), owner)?;
+        }
+    }
+    for git in repositories(root) {
+        guard.repository(&git, owner)?;
+    }
+    for path in &extra.own {
+        if let Ok(inside) = path.strip_prefix(root) {
+            guard.keep(inside, Missing::Nothing, owner)?;
+        }
+    }
+    Ok(guard)
+}
+
+/// What is put where a protected name is missing.
+#[derive(Clone, Copy)]
+enum Missing {
+    Nothing,
+    File(&'static str),
+    Folder,
+}
+
+impl Guard {
+    /// The identities of everything that is mounted, and of the workspace.
+    pub(super) fn identities(&self) -> Result<Vec<Identity>, String> {
+        std::iter::once(&self.root)
+            .chain(&self.pinned)
+            .chain(&self.protected)
+            .map(|path| identity(path))
+            .collect()
+    }
+
+    fn repository(&mut self, git: &Path, owner: Owner) -> Result<(), String> {
+        let found = self.folder.symlink_metadata(git).map_err(|error| describe(git, &error))?;
+        if !found.is_dir() {
+            // A file that says where the repository is (a worktree, a submodule), or a link.
+            return self.keep(git, Missing::Nothing, owner);
+        }
+        self.keep(&git.join("config"), Missing::File(""), owner)?;
+        self.keep(&git.join("config.worktree"), Missing::Nothing, owner)?;
+        self.keep(&git.join(COMMONDIR), Missing::File(".\n"), owner)?;
+        self.keep(&git.join("hooks"), Missing::Folder, owner)
+    }
+
+    /// Protects one name and pins the folders above it.
+    fn keep(&mut self, name: &Path, missing: Missing, owner: Owner) -> Result<(), String> {
+        let mut above = PathBuf::new();
+        for part in name.parent().into_iter().flat_map(Path::components) {
+            above.push(part);
+            let found =
+                self.folder.symlink_metadata(&above).map_err(|error| describe(&above, &error))?;
+            if !found.is_dir() {
+                return Err(format!("{} is no folder", above.display()));
+            }
+            let full = self.root.join(&above);
+            if !self.pinned.contains(&full) {
+                self.pinned.push(full);
+            }
+        }
+        match self.folder.symlink_metadata(name) {
+            Ok(found) if found.is_file() || found.is_dir() => {}
+            Ok(_) => return Err(format!("{} is a link and cannot be protected", name.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if matches!(missing, Missing::Nothing) {
+                    return Ok(());
+                }
+                self.place(name, missing, owner).map_err(|error| describe(name, &error))?;
+            }
+            Err(error) => return Err(describe(name, &error)),
+        }
+        let full = self.root.join(name);
+        if !self.protected.contains(&full) {
+            self.protected.push(full);
+        }
+        Ok(())
+    }
+
+    fn place(&self, name: &Path, missing: Missing, owner: Owner) -> io::Result<()> {
+        let made = match missing {
+            Missing::Nothing => return Ok(()),
+            Missing::Folder => {
+                self.folder.create_dir(name)?;
+                self.folder.open(name)?.into_std()
+            }
+            Missing::File(content) => {
+                let mut options = OpenOptions::new();
+                let mut file =
+                    self.folder.open_with(name, options.write(true).create_new(true))?.into_std();
+                file.write_all(content.as_bytes())?;
+                file
+            }
+        };
+        if let Some(uid) = owner {
+            fchown(&made, Some(uid), Some(uid))?;
+        }
+        made.set_modified(mark())
+    }
+
+    /// Removes this name if it is a placeholder that nothing was put into.
+    fn unplace(&self, path: &Path) {
+        let Ok(name) = path.strip_prefix(&self.root) else { return };
+        let Ok(found) = std::fs::symlink_metadata(path) else { return };
+        if found.modified().ok() != Some(mark()) {
+            return;
+        }
+        // `remove_dir` removes an empty folder only; a file must have its placeholder's size.
+        let _ = if found.is_dir() {
+            self.folder.remove_dir(name)
+        } else if found.is_file() && found.len() <= 2 {
+            self.folder.remove_file(name)
+        } else {
+            Ok(())
+        };
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if flock(&self.lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            for path in &self.protected {
+                self.unplace(path);
+            }
+        }
+    }
+}
+
+fn mark() -> SystemTime {
+    SystemTime::UNIX_EPOCH + MARK
+}
+
+fn describe(name: &Path, error: &io::Error) -> String {
+    format!("{} cannot be protected: {error}", name.display())
+}
+
+/// The identity of a place, without following a link at its end.
+pub(super) fn identity(path: &Path) -> Result<Identity, String> {
+    let found = std::fs::symlink_metadata(path).map_err(|error| describe(path, &error))?;
+    Ok(Identity { path: path.to_owned(), device: found.dev(), inode: found.ino() })
+}
+
+/// The `.git` of every repository in the workspace, in any letter case, nearest first, relative to
+/// it; also those inside a `.git` (submodules). A folder that cannot be read holds none.
+fn repositories(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut queue = VecDeque::from([PathBuf::new()]);
+    let mut seen = 0;
+    while let Some(folder) = queue.pop_front() {
+        let inside_git = folder.components().any(|part| is_git(part.as_os_str()));
+        let Ok(entries) = std::fs::read_dir(root.join(&folder)) else { continue };
+        for entry in entries.flatten() {
+            seen += 1;
+            if seen > SEARCH {
+                tracing::warn!(limit = SEARCH, "the search for nested repositories ended early");
+                return found;
+            }
+            let name = entry.file_name();
+            let path = folder.join(&name);
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_git(&name) && !inside_git {
+                found.push(path.clone());
+                if is_dir {
+                    queue.push_back(path.join("modules"));
+                }
+            } else if is_dir {
+                if inside_git && root.join(&path).join("HEAD").is_file() {
+                    found.push(path.clone());
+                }
+                queue.push_back(path);
+            }
+        }
+    }
+    found
+}
+
+fn is_git(name: &std::ffi::OsStr) -> bool {
+    name.eq_ignore_ascii_case(".git")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[PathBuf], root: &Path) -> Vec<String> {
+        list.iter()
+            .map(|path| path.strip_prefix(root).unwrap().to_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn placeholders_stand_during_a_run_and_are_gone_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::write(root.join(".bashrc"), "").unwrap();
+        std::fs::create_dir_all(root.join("deep/er/.git")).unwrap();
+        let extra = Extra { home: Some(root.to_owned()), own: Vec::new() };
+        let guard = protect(root, &extra, None).unwrap();
+        assert!(root.join(".zshrc").is_file());
+        assert!(root.join("deep/er/.git/hooks").is_dir());
+        assert_eq!(names(&guard.pinned, root), ["deep", "deep/er", "deep/er/.git"]);
+        assert!(names(&guard.protected, root).contains(&"deep/er/.git/commondir".to_owned()));
+        drop(guard);
+        assert!(root.join(".bashrc").is_file(), "an empty file of the user's stays");
+        assert!(!root.join(".zshrc").exists());
+        assert_eq!(std::fs::read_dir(root.join("deep/er/.git")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_project_folder_gets_no_shell_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = protect(folder.path(), &Extra::default(), None).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(guard.protected.is_empty() && guard.pinned.is_empty());
+    }
+
+    #[test]
+    fn the_last_of_two_runs_cleans_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let extra = Extra { home: Some(folder.path().to_owned()), own: Vec::new() };
+        let first = protect(folder.path(), &extra, None).unwrap();
+        let second = protect(folder.path(), &extra, None).unwrap();
+        drop(first);
+        assert!(folder.path().join(".zshrc").is_file());
+        drop(second);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_protected_name_that_is_a_link_refuses() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", folder.path().join(".git")).unwrap();
+        let refusal = protect(folder.path(), &Extra::default(), None).unwrap_err();
+        assert!(refusal.contains(".git is a link"), "{refusal}");
+    }
+
+    #[test]
+    fn a_file_of_the_runtimes_own_in_the_workspace_is_protected() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("target/runtime");
+        std::fs::create_dir(folder.path().join("target")).unwrap();
+        std::fs::write(&own, "x").unwrap();
+        let extra = Extra { home: None, own: vec![own.clone(), "/elsewhere".into()] };
+        let guard = protect(folder.path(), &extra, None).unwrap();
+        assert!(guard.protected.contains(&own));
+        assert_eq!(names(&guard.pinned, folder.path()), ["target"]);
+    }
+
+    #[test]
+    fn submodules_are_found_inside_a_repository() {
+        let folder = tempfile::tempdir().unwrap();
+        let module = folder.path().join(".git/modules/sub");
+        std::fs::create_dir_all(&module).unwrap();
+        std::fs::write(module.join("HEAD"), "ref: x").unwrap();
+        assert_eq!(
+            repositories(folder.path()),
+            [PathBuf::from(".git"), PathBuf::from(".git/modules/sub")]
+        );
+    }
+}

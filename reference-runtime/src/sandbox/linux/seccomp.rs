@@ -1,0 +1,553 @@
+//! The system call filter as data: group, calls, condition, answer, reason. What is not named here
+//! is allowed: namespaces, the narrow view and Landlock hold the rest. It must never know which
+//! tool runs.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, sock_filter,
+};
+
+use crate::sandbox::plan::Group;
+
+/// How a refused call answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Answer {
+    /// "operation not permitted".
+    Denied,
+    /// "no such system call": programs then take the older call, which the filter can look into.
+    Missing,
+}
+
+/// One test on an argument; only its low 32 bits count where `wide` is false, as the kernel sees
+/// an `int`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Test {
+    argument: u8,
+    wide: bool,
+    is: Is,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Is {
+    Equal(u64),
+    Not(u64),
+    /// The bits of the mask have this value.
+    Masked(u64, u64),
+}
+
+/// A row of the policy: refused where all tests of one alternative hold; without alternatives,
+/// always.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) group: Group,
+    pub(super) calls: &'static [(&'static str, libc::c_long)],
+    pub(super) when: &'static [&'static [Test]],
+    pub(super) answer: Answer,
+    pub(super) reason: &'static str,
+}
+
+const fn equal(argument: u8, value: u64) -> Test {
+    Test { argument, wide: false, is: Is::Equal(value) }
+}
+const fn not(argument: u8, value: u64) -> Test {
+    Test { argument, wide: false, is: Is::Not(value) }
+}
+const fn bits(argument: u8, mask: u64, value: u64) -> Test {
+    Test { argument, wide: false, is: Is::Masked(mask, value) }
+}
+const fn any_of(argument: u8, mask: u64) -> Test {
+    bits(argument, mask, mask)
+}
+
+macro_rules! calls {
+    ($($name:ident)*) => { &[$((stringify!($name), libc::$name)),*] };
+}
+
+const SET_UID: u64 = 0o4000;
+const SET_GID: u64 = 0o2000;
+const CREATE: u64 = 0o100;
+const TEMPORARY: u64 = 0o20_000_000;
+const TYPE: u64 = 0o170_000;
+const CHARACTER: u64 = 0o020_000;
+const BLOCK: u64 = 0o060_000;
+const UNIX: u64 = 1;
+const INET: u64 = 2;
+const INET6: u64 = 10;
+const NETLINK: u64 = 16;
+const DATAGRAM: u64 = 2;
+const SOCKET_TYPE: u64 = 0xf;
+
+/// The policy.
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        group: Group::Kernel,
+        calls: calls![SYS_clone3 SYS_io_uring_setup SYS_io_uring_enter SYS_io_uring_register
+            SYS_memfd_secret],
+        when: &[],
+        answer: Answer::Missing,
+        reason: "their arguments lie in memory that a filter cannot read, or they do other calls' \
+                 work past the filter",
+    },
+    Rule {
+        group: Group::Kernel,
+        calls: calls![SYS_bpf SYS_perf_event_open SYS_userfaultfd SYS_fanotify_init SYS_vmsplice
+            SYS_init_module SYS_finit_module SYS_delete_module SYS_kexec_load SYS_reboot
+            SYS_swapon SYS_swapoff SYS_acct SYS_quotactl SYS_quotactl_fd SYS_syslog
+            SYS_personality SYS_clock_settime SYS_clock_adjtime SYS_adjtimex SYS_settimeofday
+            SYS_sethostname SYS_setdomainname SYS_lookup_dcookie],
+        when: &[],
+        answer: Answer::Denied,
+        reason: "kernel surface that no tool needs",
+    },
+    #[cfg(target_arch = "x86_64")]
+    Rule {
+        group: Group::Kernel,
+        calls: calls![SYS_iopl SYS_ioperm SYS_modify_ldt SYS_kexec_file_load],
+        when: &[],
+        answer: Answer::Denied,
+        reason: "kernel surface of this architecture that no tool needs",
+    },
+    Rule {
+        group: Group::Namespaces,
+        calls: calls![SYS_mount SYS_umount2 SYS_open_tree SYS_move_mount SYS_fsopen SYS_fsconfig
+            SYS_fsmount SYS_fspick SYS_mount_setattr SYS_pivot_root SYS_chroot SYS_unshare
+            SYS_setns],
+        when: &[],
+        answer: Answer::Denied,
+        reason: "the view is built; nothing inside may rebuild it or make a namespace of its own",
+    },
+    Rule {
+        group: Group::Namespaces,
+        calls: calls![SYS_clone],
+        when: &[
+            &[any_of(0, 0x0000_0080)],
+            &[any_of(0, 0x0002_0000)],
+            &[any_of(0, 0x0200_0000)],
+            &[any_of(0, 0x0400_0000)],
+            &[any_of(0, 0x0800_0000)],
+            &[any_of(0, 0x1000_0000)],
+            &[any_of(0, 0x2000_0000)],
+            &[any_of(0, 0x4000_0000)],
+        ],
+        answer: Answer::Denied,
+        reason: "a new time, mount, cgroup, uts, ipc, user, pid or network namespace",
+    },
+    Rule {
+        group: Group::Keys,
+        calls: calls![SYS_keyctl SYS_add_key SYS_request_key],
+        when: &[],
+        answer: Answer::Denied,
+        reason: "key rings are shared with the host's session",
+    },
+    Rule {
+        group: Group::Processes,
+        calls: calls![SYS_ptrace SYS_process_vm_readv SYS_process_vm_writev SYS_kcmp
+            SYS_pidfd_getfd SYS_process_madvise],
+        when: &[],
+        answer: Answer::Denied,
+        reason: "another process's memory and descriptors",
+    },
+    Rule {
+        group: Group::Files,
+        calls: calls![SYS_open_by_handle_at SYS_name_to_handle_at],
+        when: &[],
+        answer: Answer::Denied,
+        reason: "a handle names a file without a path, outside the view too",
+    },
+    Rule {
+        group: Group::Files,
+        calls: calls![SYS_mknodat],
+        when: &[
+            &[bits(2, TYPE, CHARACTER)],
+            &[bits(2, TYPE, BLOCK)],
+            &[any_of(2, SET_UID)],
+            &[any_of(2, SET_GID)],
+        ],
+        answer: Answer::Denied,
+        reason: "a device node or a set-uid file",
+    },
+    Rule {
+        group: Group::Files,
+        calls: calls![SYS_fchmod],
+        when: &[&[any_of(1, SET_UID)], &[any_of(1, SET_GID)]],
+        answer: Answer::Denied,
+        reason: "a set-uid file in the workspace waits for another user",
+    },
+    Rule {
+        group: Group::Files,
+        calls: calls![SYS_fchmodat SYS_fchmodat2],
+        when: &[&[any_of(2, SET_UID)], &[any_of(2, SET_GID)]],
+        answer: Answer::Denied,
+        reason: "a set-uid file in the workspace waits for another user",
+    },
+    Rule {
+        group: Group::Files,
+        calls: calls![SYS_openat],
+        when: &[
+            &[any_of(2, CREATE), any_of(3, SET_UID)],
+            &[any_of(2, CREATE), any_of(3, SET_GID)],
+            &[any_of(2, TEMPORARY), any_of(3, SET_UID)],
+            &[any_of(2, TEMPORARY), any_of(3, SET_GID)],
+        ],
+        answer: Answer::Denied,
+        reason: "creating a file that is set-uid from the start",
+    },
+    #[cfg(target_arch = "x86_64")]
+    Rule {
+        group: Group::Files,
+        calls: calls![SYS_open],
+        when: &[
+            &[any_of(1, CREATE), any_of(2, SET_UID)],
+            &[any_of(1, CREATE), any_of(2, SET_GID)],
+            &[any_of(1, TEMPORARY), any_of(2, SET_UID)],
+            &[any_of(1, TEMPORARY), any_of(2, SET_GID)],
+        ],
+        answer: Answer::Denied,
+        reason: "creating a file that is set-uid from the start",
+    },
+    #[cfg(target_arch = "x86_64")]
+    Rule {
+        group: Group::Files,
+        calls: calls![SYS_chmod SYS_creat],
+        when: &[&[any_of(1, SET_UID)], &[any_of(1, SET_GID)]],
+        answer: Answer::Denied,
+        reason: "a set-uid file in the workspace waits for another user",
+    },
+    #[cfg(target_arch = "x86_64")]
+    Rule {
+        group: Group::Files,
+        calls: calls![SYS_mknod],
+        when: &[
+            &[bits(1, TYPE, CHARACTER)],
+            &[bits(1, TYPE, BLOCK)],
+            &[any_of(1, SET_UID)],
+            &[any_of(1, SET_GID)],
+        ],
+        answer: Answer::Denied,
+        reason: "a device node or a set-uid file",
+    },
+    Rule {
+        group: Group::OpenAt2,
+        calls: calls![SYS_openat2],
+        when: &[],
+        answer: Answer::Missing,
+        reason: "the mode of a new file lies in memory that a filter cannot read",
+    },
+    Rule {
+        group: Group::Terminal,
+        calls: calls![SYS_ioctl],
+        when: &[&[equal(1, 0x5412)], &[equal(1, 0x541c)], &[equal(1, 0x5423)]],
+        answer: Answer::Denied,
+        reason: "TIOCSTI, TIOCLINUX and TIOCSETD type into a terminal or change its discipline; \
+                 the kernel looks at the low 32 bits alone",
+    },
+    Rule {
+        group: Group::Families,
+        calls: calls![SYS_socket SYS_socketpair],
+        when: &[&[not(0, UNIX), not(0, INET), not(0, INET6), not(0, NETLINK)]],
+        answer: Answer::Denied,
+        reason: "packet, vsock, bluetooth and other families, not all of which have a namespace",
+    },
+    Rule {
+        group: Group::Families,
+        calls: calls![SYS_socket],
+        when: &[&[equal(0, NETLINK), not(2, 0)]],
+        answer: Answer::Denied,
+        reason: "of netlink only the routing tables",
+    },
+    Rule {
+        group: Group::UnixSockets,
+        calls: calls![SYS_socket],
+        when: &[&[not(0, INET), not(0, INET6), not(0, NETLINK)], &[equal(0, NETLINK), not(2, 0)]],
+        answer: Answer::Denied,
+        reason: "a Unix socket in the workspace reaches a service of the host without a network",
+    },
+    Rule {
+        group: Group::UnixSockets,
+        calls: calls![SYS_socketpair],
+        when: &[&[not(0, UNIX)], &[bits(1, SOCKET_TYPE, DATAGRAM)]],
+        answer: Answer::Denied,
+        reason: "a datagram pair can be pointed at another socket; a stream pair cannot",
+    },
+    Rule {
+        group: Group::AllSockets,
+        calls: calls![SYS_socket SYS_socketpair],
+        when: &[],
+        answer: Answer::Denied,
+        reason: "a file tool speaks to nobody",
+    },
+    Rule {
+        group: Group::Programs,
+        calls: calls![SYS_execve SYS_execveat],
+        when: &[],
+        answer: Answer::Denied,
+        reason: "a file tool starts nothing",
+    },
+];
+
+/// The filters of these groups, one per answer, in the order in which they are to be installed.
+pub(super) fn filters(groups: &[Group]) -> Result<Vec<BpfProgram>, String> {
+    let chosen = || RULES.iter().filter(|rule| groups.contains(&rule.group));
+    let mut programs = Vec::new();
+    for answer in [Answer::Denied, Answer::Missing] {
+        let mut table: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+        let mut always = Vec::new();
+        for rule in chosen().filter(|rule| rule.answer == answer) {
+            for (_, number) in rule.calls {
+                let entry = table.entry(*number).or_default();
+                if rule.when.is_empty() {
+                    always.push(*number);
+                }
+                for tests in rule.when {
+                    entry.push(
+                        alternative(tests).map_err(|error| format!("{}: {error}", rule.reason))?,
+                    );
+                }
+            }
+        }
+        // To seccompiler, no alternative means always; another row must not weaken that.
+        for number in always {
+            table.insert(number, Vec::new());
+        }
+        let x32 = answer == Answer::Missing && groups.contains(&Group::Kernel);
+        if table.is_empty() && !x32 {
+            continue;
+        }
+        programs.push(compile(table, answer, x32)?);
+    }
+    Ok(programs)
+}
+
+/// Installs filters, for this thread and all that it will ever start.
+pub(super) fn install(programs: &[BpfProgram]) -> Result<(), String> {
+    programs
+        .iter()
+        .try_for_each(|program| seccompiler::apply_filter(program).map_err(|e| e.to_string()))
+}
+
+fn alternative(tests: &[Test]) -> Result<SeccompRule, String> {
+    let conditions = tests.iter().map(|test| {
+        let width = if test.wide { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
+        let (operation, value) = match test.is {
+            Is::Equal(value) => (SeccompCmpOp::Eq, value),
+            Is::Not(value) => (SeccompCmpOp::Ne, value),
+            Is::Masked(mask, value) => (SeccompCmpOp::MaskedEq(mask), value),
+        };
+        SeccompCondition::new(test.argument, width, operation, value).map_err(|e| e.to_string())
+    });
+    SeccompRule::new(conditions.collect::<Result<_, _>>()?).map_err(|e| e.to_string())
+}
+
+fn compile(
+    table: BTreeMap<i64, Vec<SeccompRule>>,
+    answer: Answer,
+    x32: bool,
+) -> Result<BpfProgram, String> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|e| e.to_string())?;
+    let errno = match answer {
+        Answer::Denied => libc::EPERM,
+        Answer::Missing => libc::ENOSYS,
+    };
+    let filter = SeccompFilter::new(
+        table,
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno.unsigned_abs()),
+        arch,
+    )
+    .map_err(|error| error.to_string())?;
+    let program: BpfProgram = filter.try_into().map_err(|error| format!("{error}"))?;
+    Ok(if x32 && cfg!(target_arch = "x86_64") { without_x32(program) } else { program })
+}
+
+/// Prepends: a call number from 0x40000000 on (the x32 calls, which the compiler does not know, and
+/// numbers that do not exist) is answered "no such system call". A foreign architecture, whose
+/// numbers mean other calls, is killed by the compiler's own first check.
+fn without_x32(program: BpfProgram) -> BpfProgram {
+    const LOAD_WORD: u16 = 0x20;
+    const JUMP_IF_AT_LEAST: u16 = 0x35;
+    const RETURN: u16 = 0x06;
+    const ERRNO: u32 = 0x0005_0000;
+    let answer = ERRNO | libc::ENOSYS.unsigned_abs();
+    let mut all = vec![
+        sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: 0 },
+        sock_filter { code: JUMP_IF_AT_LEAST, jt: 0, jf: 1, k: 0x4000_0000 },
+        sock_filter { code: RETURN, jt: 0, jf: 0, k: answer },
+    ];
+    all.extend(program);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: &[Group] = &[
+        Group::Kernel,
+        Group::Namespaces,
+        Group::Keys,
+        Group::Processes,
+        Group::Files,
+        Group::OpenAt2,
+        Group::Terminal,
+        Group::Families,
+        Group::UnixSockets,
+        Group::AllSockets,
+        Group::Programs,
+    ];
+
+    /// What a kernel would answer: a second, independent reading of the compiled program.
+    fn judge(programs: &[BpfProgram], number: i64, arguments: [u64; 6]) -> Option<u32> {
+        programs.iter().map(|program| interpret(program, number, arguments)).find_map(|answer| {
+            match answer & 0xffff_0000 {
+                0x7fff_0000 => None,
+                0x0005_0000 => Some(answer & 0xffff),
+                other => panic!("answer {other:#x}"),
+            }
+        })
+    }
+
+    fn interpret(program: &BpfProgram, number: i64, arguments: [u64; 6]) -> u32 {
+        let mut data = [0_u8; 64];
+        data[0..4].copy_from_slice(&u32::try_from(number).unwrap().to_le_bytes());
+        let arch: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
+        data[4..8].copy_from_slice(&arch.to_le_bytes());
+        for (index, value) in arguments.iter().enumerate() {
+            data[16 + index * 8..24 + index * 8].copy_from_slice(&value.to_le_bytes());
+        }
+        let (mut at, mut accumulator) = (0_usize, 0_u32);
+        loop {
+            let one = &program[at];
+            at += 1;
+            let branch = |yes: bool| usize::from(if yes { one.jt } else { one.jf });
+            match one.code {
+                0x20 => {
+                    let from = one.k as usize;
+                    accumulator = u32::from_le_bytes(data[from..from + 4].try_into().unwrap());
+                }
+                0x54 => accumulator &= one.k,
+                0x05 => at += one.k as usize,
+                0x15 => at += branch(accumulator == one.k),
+                0x25 => at += branch(accumulator > one.k),
+                0x35 => at += branch(accumulator >= one.k),
+                0x06 => return one.k,
+                other => panic!("instruction {other:#x}"),
+            }
+        }
+    }
+
+    /// Arguments that meet all tests of one alternative.
+    fn meeting(tests: &[Test]) -> [u64; 6] {
+        let mut arguments = [0_u64; 6];
+        for test in tests {
+            let slot = &mut arguments[usize::from(test.argument)];
+            match test.is {
+                Is::Equal(value) => *slot = value,
+                Is::Masked(mask, value) => *slot = (*slot & !mask) | value,
+                Is::Not(_) => *slot = 0x7fff,
+            }
+        }
+        arguments
+    }
+
+    #[test]
+    fn every_row_refuses_what_it_describes() {
+        for rule in RULES {
+            let programs = filters(&[rule.group]).unwrap();
+            let expected = match rule.answer {
+                Answer::Denied => libc::EPERM,
+                Answer::Missing => libc::ENOSYS,
+            };
+            for (name, number) in rule.calls {
+                let cases: Vec<[u64; 6]> = if rule.when.is_empty() {
+                    vec![[0; 6], [u64::MAX; 6]]
+                } else {
+                    rule.when.iter().map(|tests| meeting(tests)).collect()
+                };
+                for arguments in cases {
+                    assert_eq!(
+                        judge(&programs, *number, arguments),
+                        Some(expected.unsigned_abs()),
+                        "{name} {arguments:?}: {}",
+                        rule.reason
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_row_is_redundant_within_its_group() {
+        for (index, rule) in RULES.iter().enumerate() {
+            for (name, number) in rule.calls {
+                let twice = RULES.iter().enumerate().any(|(other, row)| {
+                    other != index
+                        && row.group == rule.group
+                        && row.when.is_empty()
+                        && row.calls.iter().any(|(_, same)| same == number)
+                });
+                assert!(!twice, "{name} stands in another row of {:?} too", rule.group);
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_work_passes() {
+        let program: Vec<Group> = ALL
+            .iter()
+            .copied()
+            .filter(|group| !matches!(group, Group::AllSockets | Group::Programs))
+            .collect();
+        let programs = filters(&program).unwrap();
+        let ordinary: &[(libc::c_long, [u64; 6])] = &[
+            (libc::SYS_read, [0; 6]),
+            (libc::SYS_execve, [0; 6]),
+            (libc::SYS_clone, [0x3d_0f00, 0, 0, 0, 0, 0]),
+            (libc::SYS_clone, [17, 0, 0, 0, 0, 0]),
+            (libc::SYS_openat, [0, 0, 0o101, 0o644, 0, 0]),
+            // Without O_CREAT the mode is whatever stood in the register.
+            (libc::SYS_openat, [0, 0, 0, 0o6777, 0, 0]),
+            (libc::SYS_fchmodat, [0, 0, 0o1777, 0, 0, 0]),
+            (libc::SYS_mknodat, [0, 0, 0o010_644, 0, 0, 0]),
+            (libc::SYS_ioctl, [0, 0x5401, 0, 0, 0, 0]),
+            (libc::SYS_ioctl, [0, 0x5413, 0, 0, 0, 0]),
+            (libc::SYS_socketpair, [1, 0o2_000_001, 0, 0, 0, 0]),
+            (libc::SYS_socket, [16, 3, 0, 0, 0, 0]),
+        ];
+        for (number, arguments) in ordinary {
+            assert_eq!(judge(&programs, *number, *arguments), None, "{number} {arguments:?}");
+        }
+    }
+
+    #[test]
+    fn high_bits_do_not_hide_an_argument() {
+        let programs = filters(&[Group::Terminal, Group::Families]).unwrap();
+        let injected = [0, 0xdead_0000_0000 | 0x5412, 0, 0, 0, 0];
+        assert_eq!(judge(&programs, libc::SYS_ioctl, injected), Some(1));
+        assert_eq!(judge(&programs, libc::SYS_socket, [(1 << 32) | 17, 0, 0, 0, 0, 0]), Some(1));
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_x32_calls_do_not_exist() {
+        let programs = filters(&[Group::Kernel]).unwrap();
+        let missing = Some(libc::ENOSYS.unsigned_abs());
+        assert_eq!(judge(&programs, 0x4000_0000 | libc::SYS_read, [0; 6]), missing);
+        assert_eq!(judge(&programs, 0x4000_0000, [0; 6]), missing);
+        assert_eq!(judge(&programs, 0x3fff_ffff, [0; 6]), None);
+    }
+
+    #[test]
+    fn a_foreign_architecture_is_killed() {
+        for program in filters(ALL).unwrap() {
+            let kill = program.iter().any(|one| one.code == 0x06 && one.k == 0x8000_0000);
+            assert!(kill, "no kill in {} instructions", program.len());
+        }
+    }
+
+    #[test]
+    fn no_groups_mean_no_filter() {
+        assert!(filters(&[]).unwrap().is_empty());
+    }
+}

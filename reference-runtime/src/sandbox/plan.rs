@@ -1,0 +1,459 @@
+//! What a run may see and do, as a value: derived from level, capabilities and workspace alone, and
+//! compared in tests as text. It must never touch the system.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::policy::Level;
+use crate::{
+    registry::{Capabilities, Capability},
+    requirement,
+};
+
+/// Which heads of the sandbox are in force: all of them, but for a knocked-out one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is the requirement `sandbox.` and its name")]
+#[expect(clippy::struct_excessive_bools, reason = "ten independent switches, not a state")]
+pub struct Heads {
+    pub fs: bool,
+    pub net: bool,
+    pub proc: bool,
+    pub kern: bool,
+    pub ipc: bool,
+    pub res: bool,
+    pub env: bool,
+    pub term: bool,
+    pub reap: bool,
+}
+
+impl Heads {
+    /// Every head.
+    pub const ALL: Self = Self {
+        fs: true,
+        net: true,
+        proc: true,
+        kern: true,
+        ipc: true,
+        res: true,
+        env: true,
+        term: true,
+        reap: true,
+    };
+
+    /// The heads in force in this process.
+    #[must_use]
+    pub fn current() -> Self {
+        Self {
+            fs: requirement::SANDBOX_FS.enforced(),
+            net: requirement::SANDBOX_NET.enforced(),
+            proc: requirement::SANDBOX_PROC.enforced(),
+            kern: requirement::SANDBOX_KERN.enforced(),
+            ipc: requirement::SANDBOX_IPC.enforced(),
+            res: requirement::SANDBOX_RES.enforced(),
+            env: requirement::SANDBOX_ENV.enforced(),
+            term: requirement::SANDBOX_TERM.enforced(),
+            reap: requirement::SANDBOX_REAP.enforced(),
+        }
+    }
+}
+
+/// What was found on the host: facts, gathered before the plan is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The canonical workspace.
+    pub workspace: PathBuf,
+    /// Folders of the workspace that hold protected names, parents first: they must not be renamed.
+    pub pinned: Vec<PathBuf>,
+    /// Files and folders of the workspace that must not change.
+    pub protected: Vec<PathBuf>,
+    /// Links of the root folder into /usr: (place, target as the link has it).
+    pub links: Vec<(PathBuf, PathBuf)>,
+    /// System folders of the root folder that are no links.
+    pub folders: Vec<PathBuf>,
+    /// This program, which runs again inside as the shim.
+    pub shim: PathBuf,
+    /// The uid that the tool has.
+    pub uid: u32,
+}
+
+/// What the run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A file tool: the shim's own code, which starts nothing.
+    Worker,
+    /// A program of the caller's choice.
+    Program,
+}
+
+/// One step of building the view of the file system, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mount {
+    /// The same place, read-only; it must exist.
+    ReadOnly(PathBuf),
+    /// The same place, read-only, where it exists.
+    ReadOnlyIfThere(PathBuf),
+    /// The same place, writable.
+    Writable(PathBuf),
+    /// The shim, read-only, at [`SHIM`].
+    Shim(PathBuf),
+    /// A link at a place.
+    Link(PathBuf, PathBuf),
+    /// A new process file system.
+    Proc,
+    /// A minimal device folder.
+    Devices,
+    /// An empty folder in memory of at most so many bytes (zero: no limit of its own).
+    Memory(&'static str, u64),
+    /// An empty folder.
+    Folder(&'static str),
+    /// A small file, read-only.
+    Text(&'static str, String),
+    /// Nothing can be created in this folder any more.
+    Seal(&'static str),
+}
+
+/// Namespaces that the run has to itself, and what else bubblewrap is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is the kernel's word for it")]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, not a state")]
+pub struct Isolation {
+    pub net: bool,
+    pub pid: bool,
+    pub ipc: bool,
+    /// No user namespace can be made inside.
+    pub no_nested_users: bool,
+    pub drop_capabilities: bool,
+    pub new_session: bool,
+    pub die_with_parent: bool,
+}
+
+/// A rule group of the system call filter; the rules stand in `linux/seccomp.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Group {
+    /// Calls that exist to reach the kernel's inside, and calls that hide arguments from a filter.
+    Kernel,
+    /// Mounts, roots, namespaces.
+    Namespaces,
+    /// Key rings.
+    Keys,
+    /// Other processes' memory and descriptors.
+    Processes,
+    /// File handles, device nodes, set-uid bits.
+    Files,
+    /// `openat2`, whose mode a filter cannot see; the file tools need it to stay in the workspace.
+    OpenAt2,
+    /// Terminal injection.
+    Terminal,
+    /// Address families beside the internet's, Unix and routing.
+    Families,
+    /// Unix sockets too: pairs of streams are all that is left.
+    UnixSockets,
+    /// Every socket.
+    AllSockets,
+    /// Starting programs.
+    Programs,
+}
+
+/// What the kernel's Landlock holds, inside the view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Landlock {
+    /// Everything below may be read and executed.
+    pub read: Vec<PathBuf>,
+    /// Everything below may be changed too.
+    pub write: Vec<PathBuf>,
+    /// No TCP at all.
+    pub no_tcp: bool,
+    /// No abstract Unix socket and no signal leaves the sandbox.
+    pub scoped: bool,
+}
+
+/// Resource limits of each process, as (soft = hard) values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rlimits {
+    /// Processes and threads of the whole sandbox.
+    pub processes: u64,
+    /// Address space of one process, bytes.
+    pub address_space: u64,
+    /// The largest file, bytes.
+    pub file_size: u64,
+    /// Open descriptors of one process.
+    pub descriptors: u64,
+    /// CPU time of one process, seconds.
+    pub cpu_seconds: u64,
+}
+
+/// What `contain` applies to itself before it runs anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inner {
+    /// No descriptor but the three standard ones crosses into the tool.
+    pub close_descriptors: bool,
+    /// None: no limit.
+    pub rlimits: Option<Rlimits>,
+    /// None: not applied.
+    pub landlock: Option<Landlock>,
+    /// Empty: not applied.
+    pub seccomp: Vec<Group>,
+}
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The level that this plan enforces.
+    pub level: Level,
+    /// None: the program is started bare, by the shim alone.
+    pub outer: Option<Outer>,
+    /// What the shim applies.
+    pub inner: Inner,
+    /// The environment; none: the host's.
+    pub environment: Option<Vec<(&'static str, &'static str)>>,
+    /// The working folder.
+    pub directory: PathBuf,
+    /// Bytes of standard output, and of standard error, that are kept; the rest is counted.
+    pub output_bytes: usize,
+    /// What was started ends with the run, with its time limit and with the runtime.
+    pub reap: bool,
+}
+
+/// What stands around the shim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outer {
+    /// Namespaces and the like.
+    pub isolation: Isolation,
+    /// The view of the file system.
+    pub mounts: Vec<Mount>,
+    /// Where the shim stands inside.
+    pub shim: PathBuf,
+}
+
+/// Where the shim stands inside the sandbox.
+pub const SHIM: &str = "/run/shim";
+/// Bytes of each output stream that are kept of a program.
+pub const OUTPUT_BYTES: usize = 1 << 20;
+/// Bytes of a file tool's answer: a file at its limit, every byte escaped, and room for the rest.
+pub const ANSWER_BYTES: usize = 8_000_000;
+
+const RLIMITS: Rlimits = Rlimits {
+    processes: 64,
+    address_space: 512 << 20,
+    file_size: 100_000_000,
+    descriptors: 256,
+    cpu_seconds: 20,
+};
+
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"),
+    ("HOME", "/tmp/home"),
+    ("TMPDIR", "/tmp"),
+    ("LANG", "C.UTF-8"),
+];
+
+/// What ordinary programs need of /etc.
+const ETC: &[&str] = &[
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+];
+/// What programs with a network need of it too.
+const ETC_NETWORK: &[&str] = &[
+    "/etc/ca-certificates",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/pki",
+    "/etc/protocols",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/ssl",
+];
+
+impl Plan {
+    /// The plan of a run.
+    #[must_use]
+    pub fn new(
+        level: Level,
+        capabilities: Capabilities,
+        purpose: Purpose,
+        facts: &Facts,
+        heads: Heads,
+    ) -> Self {
+        let output_bytes = match (purpose, heads.res) {
+            (Purpose::Program, true) => OUTPUT_BYTES,
+            (Purpose::Program, false) => usize::MAX,
+            (Purpose::Worker, _) => ANSWER_BYTES,
+        };
+        let environment = heads.env.then(|| ENVIRONMENT.to_vec());
+        let directory = facts.workspace.clone();
+        if level == Level::None {
+            let inner = Inner {
+                close_descriptors: true,
+                rlimits: None,
+                landlock: None,
+                seccomp: Vec::new(),
+            };
+            let reap = heads.reap;
+            return Self { level, outer: None, inner, environment, directory, output_bytes, reap };
+        }
+        let network = level == Level::Relaxed && capabilities.has(Capability::Network);
+        let write = capabilities.has(Capability::Write);
+        Self {
+            level,
+            outer: Some(Outer {
+                isolation: isolation(network, heads),
+                mounts: mounts(network, write, facts, heads),
+                shim: if heads.fs { SHIM.into() } else { facts.shim.clone() },
+            }),
+            inner: Inner {
+                close_descriptors: heads.fs,
+                rlimits: heads.res.then_some(RLIMITS),
+                landlock: landlock(network, write, facts, heads),
+                seccomp: groups(network, purpose, heads),
+            },
+            environment,
+            directory,
+            output_bytes,
+            reap: heads.reap,
+        }
+    }
+}
+
+fn isolation(network: bool, heads: Heads) -> Isolation {
+    Isolation {
+        net: heads.net && !network,
+        // Without a process namespace nothing ends what a tool left behind.
+        pid: heads.proc && heads.reap,
+        ipc: heads.ipc,
+        no_nested_users: heads.kern,
+        drop_capabilities: heads.kern,
+        new_session: heads.term,
+        die_with_parent: heads.reap,
+    }
+}
+
+fn mounts(network: bool, write: bool, facts: &Facts, heads: Heads) -> Vec<Mount> {
+    let own_processes = heads.proc && heads.reap;
+    if !heads.fs {
+        let proc = if own_processes { Mount::Proc } else { Mount::Writable("/proc".into()) };
+        let mut view = vec![Mount::Writable("/".into()), Mount::Devices, proc];
+        if heads.kern {
+            view.push(Mount::ReadOnly("/proc/sys".into()));
+        }
+        return view;
+    }
+    let mut view = vec![Mount::ReadOnly("/usr".into())];
+    view.extend(facts.links.iter().map(|(at, target)| Mount::Link(target.clone(), at.clone())));
+    view.extend(facts.folders.iter().cloned().map(Mount::ReadOnly));
+    view.extend(ETC.iter().map(|path| Mount::ReadOnlyIfThere(path.into())));
+    if network {
+        view.extend(ETC_NETWORK.iter().map(|path| Mount::ReadOnlyIfThere(path.into())));
+    }
+    view.push(Mount::Text("/etc/passwd", passwd(facts.uid)));
+    view.push(Mount::Text("/etc/group", format!("user:x:{}:\nnogroup:x:65534:\n", facts.uid)));
+    view.push(if own_processes { Mount::Proc } else { Mount::Writable("/proc".into()) });
+    if heads.kern {
+        view.push(Mount::ReadOnly("/proc/sys".into()));
+    }
+    view.push(Mount::Devices);
+    view.push(Mount::Memory("/dev/shm", if heads.res { 16 << 20 } else { 0 }));
+    view.push(Mount::Memory("/tmp", if heads.res { 64 << 20 } else { 0 }));
+    view.push(Mount::Folder("/tmp/home"));
+    if write {
+        view.push(Mount::Writable(facts.workspace.clone()));
+        // A mount point cannot be renamed: pinning a folder keeps the path to what it protects.
+        view.extend(facts.pinned.iter().cloned().map(Mount::Writable));
+        view.extend(facts.protected.iter().cloned().map(Mount::ReadOnly));
+    } else {
+        view.push(Mount::ReadOnly(facts.workspace.clone()));
+    }
+    view.push(Mount::Shim(facts.shim.clone()));
+    view.push(Mount::Seal("/dev"));
+    view.push(Mount::Seal("/"));
+    view
+}
+
+fn passwd(uid: u32) -> String {
+    format!(
+        "user:x:{uid}:{uid}:user:/tmp/home:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
+    )
+}
+
+/// Landlock also keeps a process from tracing any other outside its domain, and so from reading
+/// process 1's environment: it is a part of the head `proc`.
+fn landlock(network: bool, write: bool, facts: &Facts, heads: Heads) -> Option<Landlock> {
+    if !heads.proc {
+        return None;
+    }
+    let mut writable = vec![PathBuf::from("/dev"), "/tmp".into()];
+    if write {
+        writable.push(facts.workspace.clone());
+    }
+    if !heads.fs {
+        writable = vec!["/".into()];
+    }
+    Some(Landlock {
+        read: vec!["/".into()],
+        write: writable,
+        no_tcp: heads.net && !network,
+        scoped: heads.net,
+    })
+}
+
+fn groups(network: bool, purpose: Purpose, heads: Heads) -> Vec<Group> {
+    let mut groups = Vec::new();
+    if heads.kern {
+        groups.extend([Group::Kernel, Group::Namespaces, Group::Keys]);
+    }
+    if heads.proc {
+        groups.push(Group::Processes);
+    }
+    if heads.fs {
+        groups.push(Group::Files);
+        if purpose == Purpose::Program {
+            groups.push(Group::OpenAt2);
+        }
+    }
+    if heads.term {
+        groups.push(Group::Terminal);
+    }
+    if heads.net {
+        groups.push(match (purpose, network) {
+            (Purpose::Worker, _) => Group::AllSockets,
+            (Purpose::Program, false) => Group::UnixSockets,
+            (Purpose::Program, true) => Group::Families,
+        });
+    }
+    if purpose == Purpose::Worker && heads.proc {
+        groups.push(Group::Programs);
+    }
+    groups
+}
+
+/// Folders in which no workspace may lie and which none may hold: the view has its own there.
+#[must_use]
+pub fn is_system(workspace: &Path) -> bool {
+    const SYSTEM: &[&str] = &[
+        "/bin",
+        "/boot",
+        "/dev",
+        "/etc",
+        "/lib",
+        "/lib32",
+        "/lib64",
+        "/libx32",
+        "/proc",
+        "/run/shim",
+        "/sbin",
+        "/sys",
+        "/usr",
+    ];
+    workspace == Path::new("/")
+        || SYSTEM.iter().any(|system| {
+            let system = Path::new(system);
+            workspace.starts_with(system) || system.starts_with(workspace)
+        })
+}

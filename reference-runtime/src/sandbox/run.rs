@@ -1,0 +1,78 @@
+//! The words between the sandbox and its backends: what a run is, what came of it, and why none
+//! was made. It must never know a backend.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use super::{output::Captured, policy::Level};
+use crate::{audit::Rejection, registry::Capabilities, requirement};
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub(super) level: Level,
+    pub(super) capabilities: Capabilities,
+    pub(super) work: Work,
+    pub(super) timeout: Duration,
+    /// Pass what is kept of the output on to this process's own, as it comes.
+    pub(super) pass_on: bool,
+}
+
+/// The two kinds of work, and none.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// Only build the sandbox, to see that it can be built.
+    Trial,
+    /// A call to the file tools, as JSON.
+    Worker(Vec<u8>),
+    /// A program and its arguments.
+    Program(Vec<OsString>),
+}
+
+/// What came of a run in which the tool did start.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ran {
+    /// The exit code; 128 + signal where a signal ended it; none where its time was over.
+    pub(super) code: Option<i32>,
+    pub(super) stdout: Captured,
+    pub(super) stderr: Captured,
+    /// The reason of the system why the program could not be executed.
+    pub(super) missing: Option<String>,
+    /// How much of Landlock is in force: `full`, `part`, `none`, `off`.
+    pub(super) landlock: String,
+}
+
+/// Where and how tools run: what a backend is told once.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    /// As configured; the backend resolves it.
+    pub(super) workspace: PathBuf,
+    /// The uid to drop to where this process is root.
+    pub(super) uid: Option<u32>,
+    /// This program, if it is not the running one (in tests).
+    pub(super) shim: Option<PathBuf>,
+    /// Paths that must not change although they may lie in the workspace.
+    pub(super) protected: Vec<PathBuf>,
+}
+
+/// Why no tool runs, to be told at every call.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    /// The sentence for the caller.
+    pub(super) public: &'static str,
+    /// For the log.
+    pub(super) cause: String,
+}
+
+impl Refusal {
+    pub(super) fn new(public: &'static str, cause: impl Into<String>) -> Self {
+        Self { public, cause: cause.into() }
+    }
+
+    /// As a refusal of this call.
+    pub(super) fn reject(&self) -> Rejection {
+        requirement::SANDBOX_FAIL_CLOSED.refuse(self.public, self.cause.clone())
+    }
+}
+
+/// The tool did not run because the sandbox could not be built for it.
+pub(super) const NOT_BUILT: &str = "the sandbox could not be built, so the tool did not run";
