@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's panic is its verdict")]
 
 mod agent;
-mod agent;
 mod audit;
 mod boundary;
 mod gateway;
