@@ -53,7 +53,8 @@ impl Redactor {
     /// three alignments, hex, percent-encoded, and JSON-escaped. Secrets of fewer than 6 bytes
     /// are ignored.
     pub fn add(&self, secret: &str) {
-        if secret.len() < SHORTEST {
+        let known = |secrets: &Secrets| secrets.forms.contains(secret);
+        if secret.len() < SHORTEST || self.shared.read().is_ok_and(|secrets| known(&secrets)) {
             return;
         }
         // A poisoned lock stays poisoned: `redact` then shows nothing at all.
