@@ -2,13 +2,14 @@
 //! published line has its known holes, a tight line holds the basics. Must never know a stage.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clawproof::driver::launcher::Launcher;
 use clawproof::scenario::probes;
 use clawproof::scenario::{Lab, Trouble};
 use clawproof::target::manifest::Manifest;
+use clawproof::target::world::World;
 use clawproof::verdict::Verdict;
 use futures_util::StreamExt as _;
 
@@ -24,8 +25,11 @@ fn manifest(name: &str) -> Manifest {
 async fn table(name: &str, wanted: impl Fn(&str) -> bool) -> Table {
     let manifest = manifest(name);
     assert_eq!(Launcher::missing(&manifest), None);
-    let binary = Path::new("/nonexistent").to_owned();
-    let lab = Lab::new(Arc::new(manifest), binary, None);
+    // A program under test stands where the spare uid can reach it.
+    let world = World::new().unwrap();
+    let program = std::env::var_os("PROBE_BIN").map_or("/nonexistent".into(), PathBuf::from);
+    let binary = if program.is_file() { world.install(&program).unwrap() } else { program };
+    let lab = Lab::new(Arc::new(manifest), binary, std::env::var("PROBE_KNOCKOUT").ok());
     let chosen = probes::all().filter(|probe| wanted(probe.id));
     let runs = chosen.map(|probe| {
         let lab = lab.clone();
