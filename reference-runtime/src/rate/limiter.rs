@@ -1,5 +1,5 @@
 //! An exact sliding window: never more than the limit in any window, wherever it begins. It must
-//! never take memory without bound.
+//! never take memory without bound, nor forget what an active identity spent.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,6 +7,8 @@ use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use crate::requirement;
 
 /// How long to wait before the same request can be admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +23,27 @@ impl RetryAfter {
     }
 }
 
-/// Counts what each identity spent in the last window.
+/// Counts what each identity spent in the last window, on the monotonic clock: a jump of the wall
+/// clock changes nothing.
 #[derive(Debug)]
 pub struct Limiter<K> {
     limit: u32,
     window: Duration,
     capacity: usize,
-    spent: Mutex<HashMap<K, VecDeque<Instant>>>,
+    ledger: Mutex<Ledger<K>>,
+}
+
+#[derive(Debug)]
+struct Ledger<K> {
+    accounts: HashMap<K, Account>,
+    swept: Instant,
+}
+
+/// What one identity spent: when and how much, oldest first, and the sum.
+#[derive(Debug, Default)]
+struct Account {
+    spent: VecDeque<(Instant, u32)>,
+    sum: u32,
 }
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
@@ -35,27 +51,193 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
     /// identities that are active at a time.
     #[must_use]
     pub fn new(limit: u32, window: Duration, capacity: usize) -> Self {
-        Self { limit, window, capacity, spent: Mutex::new(HashMap::new()) }
+        let ledger = Ledger { accounts: HashMap::new(), swept: Instant::now() };
+        Self { limit, window, capacity, ledger: Mutex::new(ledger) }
     }
 
-    /// Admits a request of this cost, or says when to come back. A refused request costs nothing.
+    /// Admits a request of this cost, or says when to come back. A refused request costs nothing;
+    /// one that costs more than the limit is never admitted.
     ///
     /// # Errors
     /// The identity has spent its limit, or there are too many active identities.
     pub fn admit(&self, key: &K, cost: u32) -> Result<(), RetryAfter> {
-        let now = Instant::now();
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        if !spent.contains_key(key) && spent.len() >= self.capacity {
-            return Err(RetryAfter(self.window));
-        }
-        let log = spent.entry(key.clone()).or_default();
-        while log.front().is_some_and(|at| now.duration_since(*at) >= self.window) {
-            log.pop_front();
-        }
-        if log.len() + cost as usize > self.limit as usize {
-            return Err(RetryAfter(self.window));
-        }
-        log.extend((0..cost).map(|_| now));
+        self.admit_at(key, cost, Instant::now())
+    }
+
+    /// How many identities are held in memory.
+    #[must_use]
+    pub fn identities(&self) -> usize {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).accounts.len()
+    }
+
+    fn admit_at(&self, key: &K, cost: u32, now: Instant) -> Result<(), RetryAfter> {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sweep(&mut ledger, now);
+        let full = ledger.accounts.len() >= self.capacity && requirement::RATE_BOUNDED.enforced();
+        let account = match ledger.accounts.get_mut(key) {
+            Some(account) => account,
+            // Who is active is never forgotten for a newcomer: that would be a new bucket for
+            // whoever can make identities.
+            None if full => return Err(RetryAfter(self.pause())),
+            None => ledger.accounts.entry(key.clone()).or_default(),
+        };
+        account.expire(now, self.window);
+        account.afford(cost, self.limit, self.window, now)?;
+        account.spend(cost, now);
         Ok(())
+    }
+
+    /// Drops idle identities, now and then, so that its cost is spread.
+    fn sweep(&self, ledger: &mut Ledger<K>, now: Instant) {
+        if now.saturating_duration_since(ledger.swept) < self.pause() {
+            return;
+        }
+        ledger.swept = now;
+        ledger.accounts.retain(|_, account| {
+            account.expire(now, self.window);
+            !account.spent.is_empty()
+        });
+        if ledger.accounts.capacity() > 4 * ledger.accounts.len() {
+            ledger.accounts.shrink_to(2 * ledger.accounts.len());
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        self.window / 64
+    }
+}
+
+impl Account {
+    /// Forgets what was spent a whole window ago.
+    fn expire(&mut self, now: Instant, window: Duration) {
+        while let Some((at, cost)) = self.spent.front()
+            && now.saturating_duration_since(*at) >= window
+        {
+            self.sum -= cost;
+            self.spent.pop_front();
+        }
+    }
+
+    fn afford(
+        &self,
+        cost: u32,
+        limit: u32,
+        window: Duration,
+        now: Instant,
+    ) -> Result<(), RetryAfter> {
+        let Some(over) = self.sum.saturating_add(cost).checked_sub(limit).filter(|over| *over > 0)
+        else {
+            return Ok(());
+        };
+        let mut freed = 0_u32;
+        let enough = self.spent.iter().find(|(_, cost)| {
+            freed = freed.saturating_add(*cost);
+            freed >= over
+        });
+        let wait = enough.map(|(at, _)| (*at + window).saturating_duration_since(now));
+        Err(RetryAfter(wait.unwrap_or(window)))
+    }
+
+    fn spend(&mut self, cost: u32, now: Instant) {
+        if cost > 0 {
+            self.spent.push_back((now, cost));
+            self.sum += cost;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn refuses_the_61st_request_of_a_minute() {
+        let limiter = Limiter::new(60, MINUTE, 10);
+        let start = Instant::now();
+        for n in 0..60 {
+            assert_eq!(limiter.admit_at(&1, 1, start + Duration::from_millis(n)), Ok(()));
+        }
+        let late = start + Duration::from_secs(30);
+        assert_eq!(limiter.admit_at(&1, 1, late), Err(RetryAfter(Duration::from_secs(30))));
+        assert_eq!(limiter.admit_at(&2, 1, late), Ok(()));
+        assert_eq!(limiter.admit_at(&1, 1, start + MINUTE), Ok(()));
+        assert!(limiter.admit_at(&1, 1, start + MINUTE).is_err());
+    }
+
+    #[test]
+    fn a_batch_costs_what_it_holds_and_all_or_nothing() {
+        let limiter = Limiter::new(60, MINUTE, 10);
+        let now = Instant::now();
+        assert_eq!(limiter.admit_at(&1, 61, now), Err(RetryAfter(MINUTE)));
+        assert_eq!(limiter.admit_at(&1, u32::MAX, now), Err(RetryAfter(MINUTE)));
+        assert_eq!(limiter.admit_at(&1, 40, now), Ok(()));
+        assert!(limiter.admit_at(&1, 21, now).is_err());
+        assert_eq!(limiter.admit_at(&1, 20, now), Ok(()));
+        assert!(limiter.admit_at(&1, u32::MAX, now).is_err());
+        assert_eq!(limiter.admit_at(&1, 0, now), Ok(()));
+    }
+
+    #[test]
+    fn many_identities_cost_bounded_memory_and_active_ones_are_kept() {
+        let limiter = Limiter::new(2, MINUTE, 100);
+        let start = Instant::now();
+        assert_eq!(limiter.admit_at(&0, 2, start), Ok(()));
+        let admitted = (1..1_000_000).filter(|key| limiter.admit_at(key, 1, start).is_ok()).count();
+        assert_eq!((admitted, limiter.identities()), (99, 100));
+        assert!(limiter.admit_at(&0, 1, start).is_err());
+        assert_eq!(limiter.admit_at(&500, 1, start + MINUTE), Ok(()));
+        assert_eq!(limiter.identities(), 1);
+    }
+
+    #[test]
+    fn whole_seconds_are_rounded_up() {
+        let seconds = |millis| RetryAfter(Duration::from_millis(millis)).seconds();
+        assert_eq!([seconds(0), seconds(1), seconds(1000), seconds(1001)], [1, 1, 1, 2]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_window_holds_at_most_the_limit_and_no_refusal_is_needless(
+            steps in prop::collection::vec((0_u8..3, 0_u64..40, 0_u32..6), 1..120),
+        ) {
+            let (limit, window) = (10, Duration::from_millis(100));
+            let limiter = Limiter::new(limit, window, 100);
+            let start = Instant::now();
+            let mut now = start;
+            let mut admitted: Vec<(u8, Instant, u32)> = Vec::new();
+            for (key, wait, cost) in steps {
+                now += Duration::from_millis(wait);
+                // The model: all that this key was ever admitted, looked through anew.
+                let recent: u32 = admitted
+                    .iter()
+                    .filter(|(other, at, _)| *other == key && now - *at < window)
+                    .map(|(_, _, cost)| cost)
+                    .sum();
+                match limiter.admit_at(&key, cost, now) {
+                    Ok(()) => {
+                        prop_assert!(recent + cost <= limit);
+                        admitted.push((key, now, cost));
+                    }
+                    Err(RetryAfter(wait)) => {
+                        prop_assert!(recent + cost > limit);
+                        prop_assert!(wait <= window);
+                        // Exactly then it is admitted, and not a moment before.
+                        let then = now + wait;
+                        let left: u32 = admitted
+                            .iter()
+                            .filter(|(other, at, _)| *other == key && then - *at < window)
+                            .map(|(_, _, cost)| cost)
+                            .sum();
+                        prop_assert!(left + cost <= limit);
+                    }
+                }
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ mod audit;
 mod boundary;
 mod gateway;
 mod house;
+mod rate;
 mod registry;
 mod sandbox;
 mod vault;
