@@ -1,5 +1,7 @@
-//! The configuration file, openclaw.json (JSON5), read into a value; unknown keys are refused. It
-//! must never know the rooms that it configures, but for the limits of the boundary.
+//! The configuration as a value. It must never know the rooms that it configures, but for the
+//! limits of the boundary.
+
+mod file;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,17 +10,19 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{audit::Rejection, boundary::Limits, requirement};
 
-/// The whole configuration; every key of the file is optional and has a default.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// The whole configuration; every key of the file is optional and has a default. Its serialised
+/// form has the keys of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The network face.
     pub gateway: Gateway,
     /// How much a caller may send.
-    #[serde(skip)]
+    #[serde(with = "file::limits")]
     pub limits: Limits,
     /// How often a caller may ask.
     pub rates: Rates,
@@ -35,7 +39,8 @@ pub struct Config {
 }
 
 /// `gateway`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Gateway {
     /// The address to listen on. Default `127.0.0.1:18789`.
     pub listen: SocketAddr,
@@ -46,7 +51,8 @@ pub struct Gateway {
 }
 
 /// `rates`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Rates {
     /// Requests of one client in any minute. Default 60.
     pub requests_per_minute: u32,
@@ -55,7 +61,7 @@ pub struct Rates {
 }
 
 /// How tightly a tool is contained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Not contained.
@@ -67,7 +73,8 @@ pub enum Level {
 }
 
 /// `sandbox`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Sandbox {
     /// The level for every tool that is not named in `tools`. Default strict.
     pub level: Level,
@@ -76,11 +83,12 @@ pub struct Sandbox {
     /// The unprivileged uid to drop to when the runtime runs as root.
     pub uid: Option<u32>,
     /// The time limit of one tool run. Default 30 s.
+    #[serde(rename = "timeoutSeconds", with = "file::seconds")]
     pub timeout: Duration,
 }
 
 /// Which model answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
     /// Offline: understands a few fixed sentences. The default.
@@ -90,7 +98,8 @@ pub enum Provider {
 }
 
 /// `model`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Model {
     /// Default scripted.
     pub provider: Provider,
@@ -101,22 +110,26 @@ pub struct Model {
     /// The *name of the vault record* that holds the key, never the key.
     pub api_key: Option<String>,
     /// The time limit of one answer. Default 60 s.
+    #[serde(rename = "timeoutSeconds", with = "file::seconds")]
     pub timeout: Duration,
 }
 
 /// `tools`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Tools {
     /// Names of tools that are not registered.
     pub disabled: BTreeSet<String>,
 }
 
 /// `agent`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Agent {
     /// Model answers in one turn. Default 16.
     pub max_steps: u32,
     /// The time limit of one turn. Default 120 s.
+    #[serde(rename = "timeoutSeconds", with = "file::seconds")]
     pub timeout: Duration,
 }
 
@@ -138,8 +151,9 @@ impl Default for Rates {
 
 impl Default for Sandbox {
     fn default() -> Self {
+        let strict = requirement::SANDBOX_DEFAULT_STRICT.enforced();
         Self {
-            level: Level::Strict,
+            level: if strict { Level::Strict } else { Level::None },
             tools: BTreeMap::new(),
             uid: None,
             timeout: Duration::from_secs(30),
@@ -169,13 +183,10 @@ impl Config {
     /// Reads a configuration file.
     ///
     /// # Errors
-    /// A Layer 1 requirement that the file breaks, or `error.deny` with the sentence of what is
-    /// wrong as the cause (it is meant for the operator who wrote the file).
+    /// A Layer 1 requirement that the file breaks, or `error.deny`; the cause is the sentence for
+    /// the operator who wrote the file.
     pub fn load(path: &Path) -> Result<Self, Rejection> {
-        let text = std::fs::read(path).map_err(|error| {
-            requirement::ERROR_DENY.refuse("the configuration cannot be read", error.to_string())
-        })?;
-        Self::parse(&text)
+        file::load(path)
     }
 
     /// Reads a configuration from the bytes of a file.
@@ -183,13 +194,17 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(bytes: &[u8]) -> Result<Self, Rejection> {
-        let _ = bytes;
-        Err(requirement::ERROR_DENY.refuse("configuration files are not read yet", ""))
+        file::parse(bytes)
     }
 
     /// The level in force for a tool.
     #[must_use]
     pub fn level(&self, tool: &str) -> Level {
-        self.sandbox.tools.get(tool).copied().unwrap_or(self.sandbox.level)
+        let named = if requirement::SANDBOX_LOOSER_PER_TOOL.enforced() {
+            self.sandbox.tools.get(tool)
+        } else {
+            self.sandbox.tools.values().min()
+        };
+        named.copied().unwrap_or(self.sandbox.level)
     }
 }

@@ -5,6 +5,7 @@
 mod agent;
 mod audit;
 mod boundary;
+mod config;
 mod gateway;
 mod house;
 mod rate;

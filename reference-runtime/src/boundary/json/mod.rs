@@ -7,6 +7,7 @@
 mod lenient;
 mod machine;
 mod number;
+mod relaxed;
 mod scanner;
 mod unique;
 
@@ -14,7 +15,7 @@ use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
 
-pub use self::scanner::Scanner;
+pub use self::{relaxed::relaxed, scanner::Scanner};
 use super::{Checked, Limits};
 use crate::{audit::Rejection, requirement};
 
