@@ -155,6 +155,10 @@ pub trait Progress: Send + Sync {
 /// See [`RunError`].
 pub async fn run(plan: &Plan, progress: &dyn Progress) -> Result<Results, RunError> {
     let begun = Instant::now();
+    #[cfg(unix)]
+    if let Some(words) = crate::driver::launcher::Launcher::missing(&plan.manifest) {
+        return Err(RunError::Usage(words));
+    }
     let manifest = Arc::clone(&plan.manifest);
     let lab = Lab::new(manifest, plan.binary.clone(), plan.knockout.clone());
     let units = crate::scenario::units(&lab);

@@ -124,6 +124,14 @@ pub(crate) const PROBES: &[Probe] = &[
         ..HOLD
     },
     Probe {
+        id: "fs.protected-nested",
+        what: "Adds a program to run to the .git/config of a repository below the workspace's top.",
+        why: "A submodule or a vendored project is the user's repository too.",
+        observer: "the host re-reads that .git/config",
+        action: |params| git_config_of(&params.workspace.join("vendor/lib"), params),
+        ..HOLD
+    },
+    Probe {
         id: "fs.shell-rc",
         what: "Appends a line to .bashrc in the home folder.",
         why: "The user's next shell runs it.",
@@ -237,7 +245,11 @@ fn symlink_planted(params: &Params) -> io::Result<String> {
 }
 
 fn git_config(params: &Params) -> io::Result<String> {
-    let config = params.workspace.join(".git/config");
+    git_config_of(&params.workspace, params)
+}
+
+fn git_config_of(repository: &Path, params: &Params) -> io::Result<String> {
+    let config = repository.join(".git/config");
     let mut file = fs::OpenOptions::new().append(true).open(&config)?;
     writeln!(file, "[core]\n\tfsmonitor = {}", params.content()?)?;
     Ok("changed .git/config".into())

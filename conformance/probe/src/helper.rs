@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Params, reversed, step};
 
 /// How long a process waits to be looked at before it goes on by itself.
-const PATIENCE: Duration = Duration::from_secs(6);
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What a careless launcher leaves lying about: set up by `@launch JSON PROGRAM ARGS...`, which
 /// then becomes (or starts and outlives) the program. Written by the suite.
@@ -144,7 +144,7 @@ pub(crate) fn touched(bytes: u64) -> io::Result<Vec<u8>> {
     Ok(block)
 }
 
-/// A process that leaves its session and its parent and shows that it lives, for six seconds.
+/// A process that leaves its session and its parent and shows that it lives, for eight seconds.
 pub(crate) fn leave_heartbeat(params: &Params) -> io::Result<()> {
     again("heartbeat")
         .arg(step::of(params, step::heartbeat))
@@ -170,7 +170,7 @@ fn heartbeat(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps the inherited standard output open, for six seconds.
+/// Keeps the inherited standard output open, for eight seconds.
 fn linger() -> io::Result<()> {
     let _ = rustix::process::setsid();
     std::thread::sleep(PATIENCE);

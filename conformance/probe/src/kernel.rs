@@ -63,6 +63,42 @@ pub(crate) const PROBES: &[Probe] = &[
         ..HOLD
     },
     Probe {
+        id: "kern.clone3-userns",
+        what: "Makes a child in a user namespace of its own by clone3.",
+        why: "A filter cannot look into clone3's arguments, so one that allows it allows this.",
+        needs: &[Need::Perl],
+        observer: "a process of the run is in another user namespace than its parent, read from outside",
+        action: clone3,
+        ..HOLD
+    },
+    Probe {
+        id: "kern.cgroup-mount",
+        what: "Makes user, mount and cgroup namespaces and mounts the cgroup filesystem.",
+        why: "Through release_agent and limits it reaches the host's processes.",
+        references: &["CVE-2022-0492 (secondary source)"],
+        observer: "the mount stands in /proc/<pid>/mountinfo, read from outside",
+        action: |params| mount_in_namespaces(params, CloneFlags::CLONE_NEWCGROUP, "cgroup2", None),
+        ..HOLD
+    },
+    Probe {
+        id: "kern.dev-nodes",
+        what: "Stands still while its /dev is looked at.",
+        why: "Disks, memory, /dev/kvm and /dev/fuse are doors to the kernel and to all files.",
+        observer: "the device files in /proc/<pid>/root/dev, read from outside",
+        action: stand,
+        ..HOLD
+    },
+    Probe {
+        id: "kern.fanotify",
+        what: "Opens a fanotify group.",
+        why: "It watches the user's files, and its code runs deep in the filesystem.",
+        relaxed: Expect::HoldOrDegraded,
+        needs: &[Need::Perl],
+        observer: "the descriptor of the group, seen from outside",
+        action: |params| open_by_number(params, 300, 262, "(0x200, 0)"),
+        ..HOLD
+    },
+    Probe {
         id: "kern.io-uring",
         what: "Makes an io_uring instance.",
         why: "Its operations go past system call filters, and its code had many flaws.",
@@ -153,16 +189,39 @@ fn setuid_exec(params: &Params) -> io::Result<String> {
 }
 
 fn mount_in_userns(params: &Params) -> io::Result<String> {
+    mount_in_namespaces(params, CloneFlags::empty(), "tmpfs", Some("size=4096"))
+}
+
+fn mount_in_namespaces(
+    params: &Params,
+    further: CloneFlags,
+    kind: &str,
+    options: Option<&str>,
+) -> io::Result<String> {
     let place = params.workspace.join("m");
     std::fs::create_dir_all(&place)?;
     let source = format!("mark-{}", params.token);
-    let result = unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).and_then(|()| {
-        let options = Some("size=4096");
-        mount(Some(source.as_str()), &place, Some("tmpfs"), MsFlags::empty(), options)
-    });
+    let flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | further;
+    let result = unshare(flags)
+        .and_then(|()| mount(Some(source.as_str()), &place, Some(kind), MsFlags::empty(), options));
     hold(params)?;
     result?;
     Ok("mounted".into())
+}
+
+/// perl is the parent and the child: the child inherits the arguments, and so the mark.
+fn clone3(params: &Params) -> io::Result<String> {
+    let script = r#"my ($hold, $release) = @ARGV;
+        my $args = pack("Q11", 0x10000000, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0);
+        my $pid = syscall(435, $args, 88); $pid >= 0 or die "$!
+";
+        if ($pid) { open(my $f, ">", $hold); close $f; }
+        for (1..800) { last if -e $release; select(undef, undef, undef, 0.01) }
+        waitpid($pid, 0) if $pid;"#;
+    let at = |name: fn(&std::path::Path, &str) -> std::path::PathBuf| {
+        step::of(params, name).to_string_lossy().into_owned()
+    };
+    finish(perl(script, &[&at(step::hold), &at(step::release)])?)
 }
 
 /// Opens a kernel object by a raw call in perl, which then waits to be looked at.
@@ -171,7 +230,7 @@ fn open_by_number(params: &Params, x86_64: u16, arm64: u16, arguments: &str) -> 
         r#"my ($number, $hold, $release) = @ARGV; my @a = {arguments};
         my $fd = syscall($number + 0, @a); $fd >= 0 or die "$!\n";
         open(my $f, ">", $hold); close $f;
-        for (1..600) {{ last if -e $release; select(undef, undef, undef, 0.01) }}"#
+        for (1..800) {{ last if -e $release; select(undef, undef, undef, 0.01) }}"#
     );
     let at = |name: fn(&std::path::Path, &str) -> std::path::PathBuf| {
         step::of(params, name).to_string_lossy().into_owned()

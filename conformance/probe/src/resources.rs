@@ -10,7 +10,7 @@ use rustix::fs::FallocateFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::helper::{again, held_child, hold, touched};
-use crate::{Expect, HOLD, Need, Params, Probe, step};
+use crate::{HOLD, Need, Params, Probe, step};
 
 pub(crate) const PROBES: &[Probe] = &[
     Probe {
@@ -26,8 +26,6 @@ pub(crate) const PROBES: &[Probe] = &[
         id: "res.mem-aggregate",
         what: "Takes 75 MB in each of four processes.",
         why: "A limit for each process does not bound their sum.",
-        relaxed: Expect::HoldOrDegraded,
-        strict: Expect::HoldOrDegraded,
         needs: &[Need::Memory],
         observer: "resident size of the run's processes, and their limits, read from outside",
         action: memory_aggregate,

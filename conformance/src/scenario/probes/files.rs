@@ -1,7 +1,7 @@
 //! Stages of the filesystem probes. It must never know a target or an expectation.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Trouble;
@@ -58,11 +58,17 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
         "fs.symlink-planted" => symlink(scene, site)?,
         "fs.git-config" | "fs.protected-rename" => {
             let config = site.workspace.join(".git/config");
-            repository(site)?;
+            repository(site, &site.workspace)?;
             changed(scene, config, secret)
         }
+        "fs.protected-nested" => {
+            let folder = site.workspace.join("vendor/lib");
+            repository(site, &site.workspace)?;
+            repository(site, &folder)?;
+            changed(scene, folder.join(".git/config"), secret)
+        }
         "fs.protected-missing" => {
-            repository(site)?;
+            repository(site, &site.workspace)?;
             written(scene, site.workspace.join(".git/hooks/post-checkout"), secret)
         }
         "fs.shell-rc" => {
@@ -88,8 +94,8 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
 }
 
 /// A small repository, as far as git needs it to read a configuration and hooks.
-fn repository(site: &Site<'_>) -> Result<(), Trouble> {
-    let git = site.workspace.join(".git");
+fn repository(site: &Site<'_>, folder: &Path) -> Result<(), Trouble> {
+    let git = folder.join(".git");
     for folder in ["objects", "refs/heads", "hooks"] {
         site.world.make_dir(&git.join(folder))?;
     }

@@ -1,6 +1,8 @@
 //! Stages of the kernel probes: the confined process is looked at through the host's /proc.
 //! It must never know a target or an expectation.
 
+use std::collections::BTreeSet;
+
 use super::Trouble;
 use super::outside;
 use super::scene::{Held, Scene, Sight, Site};
@@ -31,7 +33,19 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
             )
         }),
         "kern.userns" => scene.during(own_namespace),
-        "kern.mount-in-userns" => scene.during(|held| {
+        "kern.clone3-userns" => scene.during(|held| {
+            let of = |process: &outside::Marked| outside::namespace(process.pid, "user");
+            let perls = held.marked.iter().filter(|process| process.runs("perl"));
+            let found: BTreeSet<String> = perls.filter_map(of).collect();
+            Sight::of(
+                found.len() > 1,
+                "the parent and the child are in different user namespaces",
+                "no child is in another user namespace",
+            )
+        }),
+        "kern.dev-nodes" => looked_at(scene, devices),
+        "kern.fanotify" => descriptor(scene, "fanotify"),
+        "kern.mount-in-userns" | "kern.cgroup-mount" => scene.during(|held| {
             let mark = format!("mark-{}", held.token);
             held.of_probe(|pid| {
                 let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
@@ -78,6 +92,34 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
 /// The probe stands still and its process is looked at.
 fn looked_at(scene: Scene, look: impl FnOnce(u32) -> Option<Sight> + Send + 'static) -> Scene {
     Scene { must_stand: true, ..scene.during(move |held| held.of_probe(look)) }
+}
+
+/// Device files that a program needs and that lead nowhere.
+const HARMLESS: &[&str] =
+    &["null", "zero", "full", "random", "urandom", "tty", "console", "ptmx", "pts"];
+
+fn devices(pid: u32) -> Option<Sight> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let entries = std::fs::read_dir(format!("/proc/{pid}/root/dev"));
+    let Ok(entries) = entries else {
+        // Without a /dev there is nothing; without a view of the root, nothing is known.
+        std::fs::read_dir(format!("/proc/{pid}/root")).ok()?;
+        return Some(Sight::Held("there is no /dev".into()));
+    };
+    let mut found: Vec<String> = entries
+        .flatten()
+        .filter(|entry| {
+            let kind = entry.file_type();
+            kind.is_ok_and(|kind| kind.is_block_device() || kind.is_char_device())
+        })
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !HARMLESS.contains(&name.as_str()))
+        .collect();
+    found.sort();
+    let count = found.len();
+    found.truncate(5);
+    let text = format!("{count} further device files, such as {}", found.join(", "));
+    Some(Sight::of(count > 0, text, "no device file but the harmless ones"))
 }
 
 fn own_namespace(held: &Held) -> Sight {

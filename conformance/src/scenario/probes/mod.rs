@@ -249,7 +249,10 @@ fn judge(expect: Expect, control: &Side, inside: &Side) -> Result<Finding, Troub
         (Sight::Partial(text), Expect::HoldOrDegraded) => {
             finding.no_effect(true, format!("DEGRADED: {text}"));
         }
-        (Sight::Breached(text) | Sight::Partial(text), _) => {
+        (Sight::Partial(text), _) => {
+            finding.no_effect(false, format!("DEGRADED, where the catalogue asks to hold: {text}"));
+        }
+        (Sight::Breached(text), _) => {
             finding.no_effect(false, format!("BREACHED: {text}"));
         }
         (Sight::Held(text), _) => {
@@ -381,16 +384,14 @@ async fn heartbeat(site: &Site<'_>) -> Sight {
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
     let before = size().unwrap_or(0);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let after = size().unwrap_or(0);
-    Sight::of(
-        after > before,
-        format!(
-            "a process of the run lives on: its heartbeat grew by {}",
-            after - before.min(after)
-        ),
-        "the heartbeat stopped with the run",
-    )
+    // A second is fifty beats: enough for a process that waits for a busy processor.
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if size().unwrap_or(0) > before {
+            return Sight::Breached("a process of the run lives on: its heartbeat grows".into());
+        }
+    }
+    Sight::Held("the heartbeat stopped with the run".into())
 }
 
 fn summary(site: &Site<'_>, benign: &str, ran: &Ran, sight: Sight) -> Side {

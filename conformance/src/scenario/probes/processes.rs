@@ -53,7 +53,13 @@ async fn with_neighbour(
     let scene = scene.params(|params| params.pid = i32::try_from(pid).ok());
     Ok(match id {
         "proc.kill-pid" => scene.after(move |_| {
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            // A signal that was sent may still be on its way.
+            for _ in 0..30 {
+                if !neighbour.alive() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
             Sight::of(!neighbour.alive(), "the canary process was killed", "the canary lives")
         }),
         "proc.kill-minus1" => signalled(scene, neighbour, SIGURG),
