@@ -8,6 +8,8 @@ mod boundary;
 mod config;
 mod gateway;
 mod house;
+#[cfg(feature = "knockout")]
+mod knockout;
 mod rate;
 mod registry;
 mod sandbox;
