@@ -36,5 +36,10 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Mode::Doctor(arguments) => command::doctor::run(&arguments),
         Mode::Config { mode: ConfigMode::Check { file } } => command::config::check(&file),
         Mode::Sandbox { mode: SandboxMode::Run(arguments) } => Ok(sandbox::launch::run(&arguments)),
+        #[cfg(feature = "knockout")]
+        Mode::Knockouts => {
+            command::knockouts();
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }

@@ -68,6 +68,9 @@ pub(crate) enum Mode {
         #[command(subcommand)]
         mode: SandboxMode,
     },
+    /// List the defences that `--knockout` can switch off
+    #[cfg(feature = "knockout")]
+    Knockouts,
 }
 
 #[derive(Subcommand)]
@@ -144,6 +147,14 @@ impl Failure {
         };
         eprintln!("clawproof-runtime: {}", one_line(sentence));
         ExitCode::from(code)
+    }
+}
+
+/// One id a line.
+#[cfg(feature = "knockout")]
+pub(crate) fn knockouts() {
+    for requirement in clawproof_runtime::requirement::ALL {
+        println!("{requirement}");
     }
 }
 

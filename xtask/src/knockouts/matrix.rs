@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use clawproof::oracle::matrix::{KillMatrix, Kills};
 
 use crate::failure::Failure;
 
@@ -55,31 +55,16 @@ pub(super) struct Matrix {
     pub(super) cases: BTreeMap<String, String>,
 }
 
-/// The file in which the suite looks up the fourth leg of its cases.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    version: u32,
-    kills: BTreeMap<String, Kill>,
-    cases: BTreeMap<String, String>,
-}
-
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Kill {
-    requirements: BTreeSet<String>,
-    cases: BTreeSet<String>,
-}
-
 impl Matrix {
-    fn document(&self) -> Document {
+    /// The file in which the suite looks up the fourth leg of its cases.
+    fn document(&self) -> KillMatrix {
         let kills: BTreeMap<_, _> = self
             .rows
             .iter()
             .filter(|row| !row.cases.is_empty())
             .map(|row| {
-                let kill =
-                    Kill { requirements: row.requirements.clone(), cases: row.cases.clone() };
+                let requirements = row.requirements.iter().cloned().collect();
+                let kill = Kills { requirements, cases: row.cases.iter().cloned().collect() };
                 (row.id.clone(), kill)
             })
             .collect();
@@ -87,7 +72,7 @@ impl Matrix {
         let killing: BTreeSet<_> = kills.values().flat_map(|kill| kill.cases.iter()).collect();
         let cases = self.cases.iter().filter(|(case, _)| killing.contains(case));
         let cases = cases.map(|(case, digest)| (case.clone(), digest.clone())).collect();
-        Document { version: 1, kills, cases }
+        KillMatrix { version: 1, kills, cases }
     }
 
     /// The file as it is committed.
@@ -101,19 +86,30 @@ impl Matrix {
     /// # Errors
     /// It is missing, is not ours, or differs; the sentence names what differs.
     pub(super) fn compare(&self, file: &Path) -> Result<(), Failure> {
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            Failure::usage(format!("could not read {}: {error}", file.display()))
-        })?;
-        let committed: Document = serde_json::from_str(&text)
-            .map_err(|error| Failure::usage(format!("{} is no matrix: {error}", file.display())))?;
+        let committed =
+            KillMatrix::load(file).map_err(|error| Failure::usage(error.to_string()))?;
         let fresh = self.document();
-        let differing: Vec<_> = fresh
+        let same = |id: &str, kill: &Kills| {
+            let then = committed.kills.get(id);
+            then.is_some_and(|then| {
+                then.cases == kill.cases && then.requirements == kill.requirements
+            })
+        };
+        let mut differing: Vec<_> = fresh
             .kills
             .iter()
-            .filter(|(id, kill)| committed.kills.get(*id) != Some(*kill))
-            .map(|(id, _)| id.as_str())
+            .filter(|(id, kill)| !same(id, kill))
+            .map(|(id, _)| id.clone())
             .collect();
-        if differing.is_empty() && (self.uncovered.is_empty() || committed == fresh) {
+        let changed = |case: &String, digest: &String| committed.cases.get(case) != Some(digest);
+        differing.extend(
+            fresh
+                .cases
+                .iter()
+                .filter(|(case, digest)| changed(case, digest))
+                .map(|(c, _)| c.clone()),
+        );
+        if differing.is_empty() {
             return Ok(());
         }
         Err(Failure::check(format!(

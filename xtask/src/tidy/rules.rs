@@ -146,7 +146,7 @@ pub(super) fn words(file: &File) -> Vec<Fault> {
             faults.push(Fault::new(&file.path, number + 1, sentence));
         };
         for word in machine.iter().map(|halves| halves.concat()) {
-            if line.contains(&word) {
+            if starts_a_path(line, &word) {
                 fault(&word);
             }
         }
@@ -155,6 +155,14 @@ pub(super) fn words(file: &File) -> Vec<Fault> {
         }
     }
     faults
+}
+
+/// Whether the word stands at the beginning of a path: `/proc/self` followed by it is another thing.
+fn starts_a_path(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line.get(..at).and_then(|before| before.chars().next_back());
+        !before.is_some_and(|mark| mark.is_alphanumeric() || "._-*}".contains(mark))
+    })
 }
 
 #[cfg(test)]
@@ -231,5 +239,6 @@ mod tests {
         let text = ["see /ro", "ot/notes and ../sha", "red/db"].concat();
         assert_eq!(words(&file("a.md", &text)).len(), 2);
         assert_eq!(words(&file(".ci/run", &text)).len(), 1);
+        assert!(words(&file("a.md", &["/proc/self/ro", "ot/etc"].concat())).is_empty());
     }
 }
