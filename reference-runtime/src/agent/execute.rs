@@ -5,9 +5,8 @@
 use serde_json::Value;
 
 use super::{Agent, Stop};
-use crate::audit::{Audit, Correlation, Event, Kind, Outcome, Rejection};
+use crate::audit::{Correlation, Event, Kind, Outcome, Rejection};
 use crate::registry::ToolCall;
-use crate::requirement;
 use crate::sandbox;
 
 /// What came of a tool call that ran.
@@ -46,12 +45,12 @@ impl Agent {
                     .refused_by(rejection.requirement())
                     .with("call", id)
                     .with("parameters", parameters);
-                must_record(&self.audit, denied).await?;
+                self.audit.record(denied).await?;
                 return Err(rejection);
             }
         };
         let allowed = event(Kind::Authorization, Outcome::Allow).with("call", id.as_str());
-        must_record(&self.audit, allowed).await?;
+        self.audit.record(allowed).await?;
 
         let result = stop.guard(self.sandbox.run(authorized)).await;
         let record = match &result {
@@ -62,7 +61,7 @@ impl Agent {
             }
             Err(rejection) => event(Kind::Tool, Outcome::Deny).refused_by(rejection.requirement()),
         };
-        must_record(&self.audit, record.with("call", id).with("parameters", parameters)).await?;
+        self.audit.record(record.with("call", id).with("parameters", parameters)).await?;
         let sandbox::Outcome { completed, output } = result?.into_inner();
         Ok(Executed { completed, output })
     }
@@ -82,18 +81,7 @@ impl Agent {
             .refused_by(rejection.requirement())
             .with("call", call.id.as_str())
             .with("parameters", call.arguments.as_str());
-        must_record(&self.audit, event).await
-    }
-}
-
-/// Writes a record, or denies: what cannot be recorded does not happen.
-///
-/// # Errors
-/// `error.deny`.
-pub async fn must_record(audit: &Audit, event: Event) -> Result<(), Rejection> {
-    match audit.record(event).await {
-        Err(rejection) if requirement::ERROR_DENY.enforced() => Err(rejection),
-        Ok(()) | Err(_) => Ok(()),
+        self.audit.record(event).await
     }
 }
 

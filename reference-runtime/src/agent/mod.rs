@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-pub use execute::{Executed, must_record};
+pub use execute::Executed;
 pub use history::{Entry, ProposedCall};
 pub use model::Model;
 pub use session::{Session, SessionId, Store};

@@ -8,7 +8,6 @@ use clawproof_runtime::agent::{Agent, Model, Store};
 use clawproof_runtime::audit::{Audit, Correlation, Event, Kind, Outcome, Redactor};
 use clawproof_runtime::config::{Config, Provider};
 use clawproof_runtime::registry::ToolRegistry;
-use clawproof_runtime::requirement;
 use clawproof_runtime::sandbox::Sandbox;
 use clawproof_runtime::vault::{ApiKey, MasterPassword, Vault};
 
@@ -87,8 +86,5 @@ fn record_start(config: &Config, audit: &Audit) -> Result<(), Failure> {
     let event =
         Event::new(Kind::Config, Outcome::Completed, "operator", "load", Correlation::new())
             .with("config", serde_json::to_value(config).unwrap_or_default());
-    match audit.record_blocking(event) {
-        Err(rejection) if requirement::ERROR_DENY.enforced() => Err(rejection.into()),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    Ok(audit.record_blocking(event)?)
 }

@@ -36,6 +36,8 @@ fn read(descriptor: u32) -> Result<MasterPassword, Failure> {
     let unreadable = |error: std::io::Error| {
         Failure::Asked(format!("the master password cannot be read from its descriptor: {error}"))
     };
+    #[cfg(unix)]
+    no_core_files();
     let mut text = Zeroizing::new(String::new());
     if descriptor == 0 {
         std::io::stdin().take(MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
@@ -50,6 +52,14 @@ fn read(descriptor: u32) -> Result<MasterPassword, Failure> {
         return Err(Failure::Asked(LENGTH.into()));
     }
     Ok(MasterPassword::new(password.to_owned()))
+}
+
+/// A process that holds secrets leaves no memory image on the disk when it dies.
+#[cfg(unix)]
+fn no_core_files() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // Lowering a limit is always allowed.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
 #[cfg(unix)]

@@ -8,7 +8,6 @@ use axum::http::{HeaderMap, header};
 
 use super::reply::Refusal;
 use super::token::{Role, Tokens};
-use crate::agent::must_record;
 use crate::audit::{Audit, Correlation, Event, Kind, Outcome};
 use crate::rate::Limiter;
 use crate::requirement;
@@ -95,7 +94,7 @@ impl Gate {
             "authenticate",
             correlation.clone(),
         );
-        must_record(&self.audit, event.with("peer", peer.ip().to_string())).await?;
+        self.audit.record(event.with("peer", peer.ip().to_string())).await?;
         Ok(Authenticated { identity, value: () })
     }
 
@@ -109,7 +108,7 @@ impl Gate {
             correlation.clone(),
         );
         let event = event.refused_by(requirement::AUTH_REQUIRED);
-        if let Err(rejection) = must_record(&self.audit, event).await {
+        if let Err(rejection) = self.audit.record(event).await {
             return rejection.into();
         }
         match admitted {
@@ -122,7 +121,7 @@ impl Gate {
                     correlation.clone(),
                 );
                 let event = event.refused_by(requirement::AUTH_NO_ORACLE);
-                if let Err(rejection) = must_record(&self.audit, event).await {
+                if let Err(rejection) = self.audit.record(event).await {
                     return rejection.into();
                 }
                 Refusal::rate(requirement::AUTH_NO_ORACLE, TOO_OFTEN, retry_after)

@@ -18,7 +18,6 @@ use super::auth::Authenticated;
 use super::envelope::{self, Incoming, Request as RpcRequest};
 use super::reply::{Refusal, success};
 use super::{Gateway, body, method};
-use crate::agent::must_record;
 use crate::audit::{Correlation, Event, Kind, Outcome};
 use crate::boundary::Checked;
 use crate::requirement;
@@ -72,7 +71,7 @@ async fn known_origin(
     let event =
         Event::new(Kind::Authorization, Outcome::Deny, subject, "origin", correlation.clone());
     let event = event.refused_by(rejection.requirement()).with("cause", rejection.cause());
-    let refusal = match must_record(gateway.agent.audit(), event).await {
+    let refusal = match gateway.agent.audit().record(event).await {
         Ok(()) => Refusal::from(rejection),
         Err(unrecorded) => Refusal::from(unrecorded),
     };

@@ -13,7 +13,7 @@ use super::auth::{Authenticated, Identity};
 use super::envelope::Request;
 use super::reply::Refusal;
 use super::token::Role;
-use crate::agent::{Blame, SessionId, must_record};
+use crate::agent::{Blame, SessionId};
 use crate::audit::{Correlation, Event, Kind, Outcome, Rejection};
 use crate::boundary::{Checked, Limits, json as boundary_json, text};
 use crate::registry::ToolCall;
@@ -108,7 +108,7 @@ pub(super) async fn dispatch(
     let outcome = if allowed { Outcome::Allow } else { Outcome::Deny };
     let subject = caller.subject.as_str();
     let event = Event::new(Kind::Authorization, outcome, subject, name, correlation.clone());
-    must_record(gateway.agent.audit(), event).await?;
+    gateway.agent.audit().record(event).await?;
     if !allowed {
         return Err(Refusal::forbidden());
     }
@@ -261,7 +261,7 @@ impl Context<'_> {
         let subject = self.caller.subject.as_str();
         let correlation = self.correlation.clone();
         let event = Event::new(Kind::Config, Outcome::Completed, subject, action, correlation);
-        must_record(self.gateway.agent.audit(), event.with("name", name)).await
+        self.gateway.agent.audit().record(event.with("name", name)).await
     }
 
     fn system_status(&self, _: Nothing) -> Result<Value, Refusal> {

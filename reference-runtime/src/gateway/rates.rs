@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::auth::Identity;
 use super::reply::Refusal;
-use crate::agent::{SessionId, must_record};
+use crate::agent::SessionId;
 use crate::audit::{Audit, Correlation, Event, Kind, Outcome};
 use crate::config;
 use crate::rate::{Limiter, RetryAfter};
@@ -75,7 +75,7 @@ impl Rates {
             correlation.clone(),
         );
         let event = event.refused_by(limit).with("retryAfter", retry_after.seconds());
-        must_record(&self.audit, event).await?;
+        self.audit.record(event).await?;
         Err(Refusal::rate(limit, "too many requests in a minute", retry_after))
     }
 }
