@@ -3,6 +3,8 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
+use tokio::sync::oneshot;
+
 use super::{
     Backend, block_on,
     policy::Level,
@@ -16,6 +18,8 @@ use crate::{
 /// The launcher's own exit codes; the program's own are passed on.
 const TIME_IS_OVER: u8 = 124;
 const DID_NOT_RUN: u8 = 125;
+/// 128 + SIGTERM: as if the program had been told.
+const STOPPED: u8 = 143;
 
 /// `sandbox run --level L --workspace DIR -- ARGV`
 #[derive(Clone, Debug, clap::Args)]
@@ -51,7 +55,7 @@ fn level(text: &str) -> Result<Level, String> {
 
 /// Runs the program with no standard input, passes on at most 1 MiB of each output stream, and its
 /// exit code. 125: it did not run, and the reason is on standard error; 124: its time was over;
-/// 126 or 127: it could not be executed. Builds a runtime of its own: call it from anywhere.
+/// 126 or 127: it could not be executed; 143: the launcher was told to end. Builds a runtime of its own: call it from anywhere.
 #[must_use]
 pub fn run(arguments: &Arguments) -> ExitCode {
     match start(arguments) {
@@ -83,8 +87,36 @@ fn start(arguments: &Arguments) -> Result<Ran, Rejection> {
         timeout: Duration::from_secs(arguments.timeout),
         pass_on: true,
     };
-    block_on(|| backend.run(&job))
-        .map_err(|cause| super::Refusal::new(super::NOT_BUILT, cause).reject())?
+    let (sender, stop) = oneshot::channel();
+    block_on(|| async {
+        let told = async {
+            interrupted().await;
+            let _ = sender.send(());
+            // The run itself ends what this waits for.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            ran = backend.run(job, stop) => ran,
+            () = told => Err(super::Refusal::new(super::NOT_BUILT, "unreachable").reject()),
+        }
+    })
+    .map_err(|cause| super::Refusal::new(super::NOT_BUILT, cause).reject())?
+}
+
+/// Resolves when a person or a service manager asks this process to end.
+async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let mut signals: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
+        if !signals.is_empty() {
+            let any = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+            futures_util::future::select_all(any).await;
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 fn finish(ran: &Ran, seconds: u64) -> ExitCode {
@@ -96,7 +128,11 @@ fn finish(ran: &Ran, seconds: u64) -> ExitCode {
     if let Some(missing) = &ran.missing {
         eprintln!("the program cannot be executed: {missing}");
     }
+    for path in &ran.removed {
+        eprintln!("a link out of the workspace was taken away: {}", path.display());
+    }
     match ran.code {
+        None if ran.stopped => ExitCode::from(STOPPED),
         Some(code) => ExitCode::from(u8::try_from(code & 0xff).unwrap_or(DID_NOT_RUN)),
         None => {
             eprintln!("the program was ended: its {seconds} seconds were over");

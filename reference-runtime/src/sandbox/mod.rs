@@ -16,10 +16,11 @@ mod macos;
 #[cfg(windows)]
 mod windows;
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 #[cfg(target_os = "linux")]
 use linux::Backend;
@@ -107,7 +108,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Sandbox {
     config: Config,
-    backend: Result<Backend, Refusal>,
+    backend: Result<Arc<Backend>, Refusal>,
     status: Status,
 }
 
@@ -134,7 +135,7 @@ impl Sandbox {
             })
             .and_then(|setting| Backend::new(&setting));
         let (backend, status) = measure(config, backend);
-        Self { config: config.clone(), backend, status }
+        Self { config: config.clone(), backend: backend.map(Arc::new), status }
     }
 
     /// What is in force, as it was measured at the start.
@@ -172,13 +173,23 @@ impl Sandbox {
         };
         let job =
             Job { level, capabilities, work, timeout: self.config.sandbox.timeout, pass_on: false };
-        let ran = backend.run(&job).await?;
+        let ran = finish(Arc::clone(backend), job).await?;
         let value = match tool.kind {
             Kind::Program => of_program(&ran),
             Kind::Worker(_) => of_worker(&ran)?,
         };
         Ok(Contained { value, level })
     }
+}
+
+/// Runs a job in a task of its own, so that a caller that goes away ends the run in good order:
+/// killed, waited for, cleaned up after.
+async fn finish(backend: Arc<Backend>, job: Job) -> Result<Ran, Rejection> {
+    // Held by this future alone: dropping it is the message.
+    let (_alive, stop) = oneshot::channel();
+    tokio::spawn(async move { backend.run(job, stop).await }).await.unwrap_or_else(|error| {
+        Err(Refusal::new(NOT_BUILT, format!("the run ended early: {error}")).reject())
+    })
 }
 
 /// Tries the backend at the level that the configuration asks for, and says what came of it.
@@ -201,7 +212,13 @@ fn measure(
         }
     };
     let tried = backend.and_then(|backend| {
-        status.backend = backend.name();
+        match backend.name() {
+            Ok(name) => status.backend = name,
+            // What needs no helper, or a build without this check, goes on.
+            Err(_) if level == Level::None => {}
+            Err(_) if !requirement::SANDBOX_FAIL_CLOSED.enforced() => {}
+            Err(refusal) => return Err(refusal),
+        }
         let ran = trial(&backend, level)?;
         Ok((backend, ran))
     });
@@ -238,7 +255,8 @@ fn trial(backend: &Backend, level: Level) -> Result<Ran, Refusal> {
         timeout: Duration::from_secs(10),
         pass_on: false,
     };
-    let ran = block_on(|| backend.run(&job))
+    let (_alive, stop) = oneshot::channel();
+    let ran = block_on(|| backend.run(job, stop))
         .and_then(|ran| ran.map_err(|rejection| rejection.cause().to_owned()))
         .map_err(|cause| Refusal::new(NOT_BUILT, cause))?;
     match ran.code {
@@ -299,6 +317,10 @@ fn of_program(ran: &Ran) -> Outcome {
         "timedOut": ran.code.is_none(),
         "dropped": {"stdout": ran.stdout.dropped, "stderr": ran.stderr.dropped},
     });
+    if let (false, Some(fields)) = (ran.removed.is_empty(), output.as_object_mut()) {
+        let names = ran.removed.iter().map(|path| path.to_string_lossy().into_owned().into());
+        fields.insert("removedLinks".into(), Value::Array(names.collect()));
+    }
     if let (Some(missing), Some(fields)) = (&ran.missing, output.as_object_mut()) {
         fields.insert("error".into(), format!("the program cannot be executed: {missing}").into());
     }

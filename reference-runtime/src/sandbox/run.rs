@@ -31,12 +31,16 @@ pub(super) enum Work {
 /// What came of a run in which the tool did start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ran {
-    /// The exit code; 128 + signal where a signal ended it; none where its time was over.
+    /// The exit code; 128 + signal where a signal ended it; none where it was ended.
     pub(super) code: Option<i32>,
     pub(super) stdout: Captured,
     pub(super) stderr: Captured,
     /// The reason of the system why the program could not be executed.
     pub(super) missing: Option<String>,
+    /// It was ended before its time, because it was told to stop.
+    pub(super) stopped: bool,
+    /// Links out of the workspace that it left behind and that were taken away.
+    pub(super) removed: Vec<PathBuf>,
     /// How much of Landlock is in force: `full`, `part`, `none`, `off`.
     pub(super) landlock: String,
 }
@@ -53,6 +57,9 @@ pub(super) struct Setting {
     /// Paths that must not change although they may lie in the workspace.
     pub(super) protected: Vec<PathBuf>,
 }
+
+/// Resolves when a run is to be ended early: a message, or the sender gone.
+pub(super) type Stop = tokio::sync::oneshot::Receiver<()>;
 
 /// Why no tool runs, to be told at every call.
 #[derive(Clone, Debug)]

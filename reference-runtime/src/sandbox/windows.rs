@@ -1,7 +1,7 @@
 //! Windows: this system's mechanism (Job Objects with AppContainer) is not implemented yet, so no tool runs. It must never
 //! run a tool with less than the level asked for.
 
-use super::run::{Job, Ran, Refusal, Setting};
+use super::run::{Job, Ran, Refusal, Setting, Stop};
 use crate::audit::Rejection;
 
 /// No value of this type exists: there is nothing to run a tool with.
@@ -18,13 +18,13 @@ impl Backend {
     }
 
     /// The mechanism and its version.
-    pub(super) fn name(&self) -> String {
+    pub(super) fn name(&self) -> Result<String, Refusal> {
         match *self {}
     }
 
-    /// Runs a job.
+    /// Runs a job, until it ends or `stop` resolves.
     #[expect(clippy::unused_async, reason = "the same face as the backend that exists")]
-    pub(super) async fn run(&self, _job: &Job) -> Result<Ran, Rejection> {
+    pub(super) async fn run(&self, _job: Job, _stop: Stop) -> Result<Ran, Rejection> {
         match *self {}
     }
 }

@@ -39,10 +39,13 @@ fn root() -> bool {
 /// The runtime's binary at a place that the spare uid can reach.
 fn shim(folder: &Path) -> PathBuf {
     let built = PathBuf::from(env!("CARGO_BIN_EXE_clawproof-runtime"));
+    let copy = folder.join("runtime");
     if !root() {
         return built;
     }
-    let copy = folder.join("runtime");
+    if copy.exists() {
+        return copy;
+    }
     if fs::hard_link(&built, &copy).is_err() {
         fs::copy(&built, &copy).unwrap();
     }
@@ -352,6 +355,49 @@ fn git_hooks_and_configuration_cannot_change_and_git_commit_works() {
         "echo 2 > f && {git} commit -qam two && git log --oneline | wc -l && git status --short"
     ));
     assert_eq!(text(&more, "stdout"), "2\n", "{more}");
+}
+
+#[test]
+fn a_link_out_of_the_workspace_does_not_outlive_the_run_that_made_it() {
+    let world = World::ready();
+    let output = world.sh(
+        "ln -s /etc/passwd out; ln -s ../outside up; ln -s f in; ln -s /usr/bin/env env; ls | wc -l",
+    );
+    assert_eq!(text(&output, "stdout"), "4\n");
+    assert_eq!(output["removedLinks"], json!(["out", "up"]));
+    let mut left: Vec<_> = fs::read_dir(world.workspace())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["env", "in"]);
+}
+
+#[test]
+fn the_launcher_passes_output_and_exit_code_on_and_says_why_nothing_ran() {
+    let world = World::ready();
+    let workspace = world.workspace();
+    let launch = |extra: &[&str], argv: &[&str]| {
+        #[expect(clippy::disallowed_methods, reason = "the launcher is what is tested")]
+        let mut command = std::process::Command::new(shim(world.folder.path()));
+        command.args(["sandbox", "run", "--workspace"]).arg(&workspace);
+        if root() {
+            command.args(["--uid", &SPARE.to_string()]);
+        }
+        command.args(extra).arg("--").args(argv).output().unwrap()
+    };
+    let ran = launch(&[], &["/bin/sh", "-c", "echo out; echo err >&2; exit 7"]);
+    assert_eq!(
+        (ran.status.code(), &ran.stdout[..], &ran.stderr[..]),
+        (Some(7), &b"out\n"[..], &b"err\n"[..])
+    );
+    assert_eq!(launch(&[], &["/no/such"]).status.code(), Some(127));
+    assert_eq!(launch(&["--timeout", "1"], &["sleep", "9"]).status.code(), Some(124));
+    let reader = launch(&["--capability", "read", "--capability", "process"], &["touch", "x"]);
+    assert_ne!(reader.status.code(), Some(0));
+    assert!(!workspace.join("x").exists());
+    let system = launch(&["--workspace", "/usr"], &["true"]);
+    assert_eq!(system.status.code(), Some(2), "an option given twice is a usage error");
 }
 
 #[test]

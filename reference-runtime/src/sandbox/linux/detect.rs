@@ -16,21 +16,11 @@ const PLACES: &[&str] = &["/usr/bin", "/usr/local/bin", "/bin"];
 /// Names another bubblewrap, by absolute path.
 const VARIABLE: &str = "CLAWPROOF_BWRAP";
 
-/// A bubblewrap.
-#[derive(Clone, Debug)]
-pub(super) struct Bubblewrap {
-    /// Its absolute path.
-    pub(super) path: PathBuf,
-    /// Its version, such as `0.8.0`.
-    pub(super) version: String,
-}
-
-/// Finds bubblewrap and asks its version.
-pub(super) fn bubblewrap() -> Result<Bubblewrap, Refusal> {
-    let path = find()?;
+/// Asks a bubblewrap its version.
+pub(super) fn version(path: &Path) -> Result<String, Refusal> {
     let refuse = |cause: String| Refusal::new("bubblewrap cannot be used", cause);
     #[expect(clippy::disallowed_methods, reason = "asks the sandbox's own helper its version")]
-    let output = Command::new(&path)
+    let output = Command::new(path)
         .arg("--version")
         .env_clear()
         .output()
@@ -38,16 +28,20 @@ pub(super) fn bubblewrap() -> Result<Bubblewrap, Refusal> {
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.trim().strip_prefix("bubblewrap ").unwrap_or_default().to_owned();
     match parse(&version) {
-        Some(found) if found >= OLDEST => Ok(Bubblewrap { path, version }),
+        Some(found) if found >= OLDEST => Ok(version),
         Some(_) => Err(Refusal::new(
             "bubblewrap is too old: 0.8 or newer is needed",
             format!("{} is {version}", path.display()),
         )),
-        None => Err(refuse(format!("{} --version said {text:?}", path.display()))),
+        None => {
+            let said: String = text.chars().take(80).collect();
+            Err(refuse(format!("{} --version said {said:?}", path.display())))
+        }
     }
 }
 
-fn find() -> Result<PathBuf, Refusal> {
+/// Finds bubblewrap: an absolute path.
+pub(super) fn bubblewrap() -> Result<PathBuf, Refusal> {
     if let Some(named) = env::var_os(VARIABLE).map(PathBuf::from) {
         return if named.is_absolute() && executable(&named) {
             Ok(named)

@@ -4,6 +4,7 @@
 mod bubblewrap;
 mod detect;
 mod landlock;
+mod links;
 mod protect;
 mod seccomp;
 pub(super) mod shim;
@@ -38,9 +39,9 @@ use super::{
     output::{Captured, drain},
     plan::{Facts, Heads, Plan, Purpose, is_system},
     policy::Level,
-    run::{Job, NOT_BUILT, Ran, Refusal, Setting, Work},
+    run::{Job, NOT_BUILT, Ran, Refusal, Setting, Stop, Work},
 };
-use crate::{audit::Rejection, requirement};
+use crate::{audit::Rejection, registry::Capability, requirement};
 
 const ARGUMENTS_FD: i32 = 3;
 const STATUS_FD: i32 = 6;
@@ -48,11 +49,11 @@ const FIRST_TEXT_FD: i32 = 7;
 /// How long a killed sandbox may take to be gone before that is an error.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A bubblewrap that may be used, and what stands on this host.
+/// The helper, and what stands on this host.
 #[derive(Debug)]
 pub(super) struct Backend {
-    /// None only where `sandbox.fail-closed` is knocked out or no level needs one.
-    bubblewrap: Result<detect::Bubblewrap, Refusal>,
+    /// An error where there is none: no level but `none` can be held then.
+    bubblewrap: Result<PathBuf, Refusal>,
     facts: Facts,
     /// The uid to change to; none: this process's own is kept.
     become_uid: Option<u32>,
@@ -77,12 +78,10 @@ impl Backend {
             .map_err(|error| Refusal::new(NOT_BUILT, format!("this program: {error}")))?;
         let (links, folders) = root_folders();
         let home = env::var_os("HOME").and_then(|home| PathBuf::from(home).canonicalize().ok());
+        let bubblewrap = detect::bubblewrap();
         let mut own_paths = setting.protected.clone();
         own_paths.push(shim.clone());
-        let bubblewrap = detect::bubblewrap();
-        if let Ok(found) = &bubblewrap {
-            own_paths.push(found.path.clone());
-        }
+        own_paths.extend(bubblewrap.iter().cloned());
         Ok(Self {
             bubblewrap,
             facts: Facts { workspace, links, folders, shim, uid, ..Facts::default() },
@@ -92,29 +91,27 @@ impl Backend {
     }
 
     /// The mechanism and its version.
-    pub(super) fn name(&self) -> String {
-        match &self.bubblewrap {
-            Ok(found) => format!("bubblewrap {}", found.version),
-            Err(_) => "none".to_owned(),
-        }
+    pub(super) fn name(&self) -> Result<String, Refusal> {
+        let path = self.bubblewrap.as_ref().map_err(Clone::clone)?;
+        Ok(format!("bubblewrap {}", detect::version(path)?))
     }
 
-    /// Runs a job.
+    /// Runs a job, until it ends or `stop` resolves.
     ///
     /// # Errors
     /// `sandbox.fail-closed`: the tool did not start. `sandbox.reap`: it could not be ended.
-    pub(super) async fn run(&self, job: &Job) -> Result<Ran, Rejection> {
+    pub(super) async fn run(&self, job: Job, stop: Stop) -> Result<Ran, Rejection> {
         let refuse = |cause: String| Refusal::new(NOT_BUILT, cause).reject();
         let heads = Heads::current();
         let contained = match (&self.bubblewrap, job.level) {
             (_, Level::None) => None,
-            (Ok(found), _) => Some(found),
+            (Ok(found), _) => Some(found.as_path()),
             (Err(_), _) if !requirement::SANDBOX_FAIL_CLOSED.enforced() => None,
             (Err(refusal), _) => return Err(refusal.reject()),
         };
         let level = if contained.is_some() { job.level } else { Level::None };
         let mut facts = self.facts.clone();
-        let writes = job.capabilities.has(crate::registry::Capability::Write);
+        let writes = job.capabilities.has(Capability::Write);
         // Held to the end of the run: dropping it takes the placeholders away.
         let guard = if contained.is_some() && writes && heads.fs {
             let guard =
@@ -134,16 +131,16 @@ impl Backend {
         let purpose =
             if matches!(job.work, Work::Worker(_)) { Purpose::Worker } else { Purpose::Program };
         let plan = Plan::new(level, job.capabilities, purpose, &facts, heads);
-        let launch = Launch::new(&plan, job, identities, &facts.shim)
-            .map_err(|error| refuse(error.to_string()))?;
-        let bubblewrap = contained.map(|found| found.path.as_path());
-        let (command, records) = launch
-            .command(bubblewrap, &plan, self.become_uid)
+        let (command, records) = Launch::new(&plan, &job, identities, &facts.shim)
+            .and_then(|launch| launch.command(contained, &plan, self.become_uid))
             .map_err(|error| refuse(error.to_string()))?;
         let child = spawn::spawn(command)
             .await
             .map_err(|error| refuse(format!("cannot start: {error}")))?;
-        let ran = watch(child, &plan, job, &records).await?;
+        let mut ran = watch(child, &plan, &job, &records, stop).await?;
+        if let (Some(guard), Purpose::Program) = (&guard, purpose) {
+            ran.removed = guard.remove_new_links();
+        }
         drop(guard);
         records.judge(ran)
     }
@@ -297,12 +294,13 @@ fn memory(content: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads the output and waits for the end, at most for the job's time.
+/// Reads the output and waits for the end, at most for the job's time or until it is told to stop.
 async fn watch(
     mut child: Child,
     plan: &Plan,
     job: &Job,
     records: &Records,
+    stop: Stop,
 ) -> Result<Ran, Rejection> {
     let (mut stdout, mut stderr) = (Captured::default(), Captured::default());
     let (out, err) = (child.stdout.take(), child.stderr.take());
@@ -328,8 +326,12 @@ async fn watch(
             let (status, ()) = tokio::join!(child.wait(), reading);
             status
         };
-        timeout(job.timeout, work).await
+        tokio::select! {
+            finished = timeout(job.timeout, work) => finished.map_err(|_| false),
+            _ = stop => Err(true),
+        }
     };
+    let stopped = matches!(finished, Err(true));
     let code = match finished {
         Ok(Ok(status)) => Some(code(status)),
         Ok(Err(error)) => {
@@ -340,7 +342,7 @@ async fn watch(
             None
         }
     };
-    Ok(Ran { code, stdout, stderr, ..Ran::default() })
+    Ok(Ran { code, stdout, stderr, stopped, ..Ran::default() })
 }
 
 fn pass_on(wanted: bool, part: &[u8], mut to: impl Write) {

@@ -3,7 +3,6 @@
 //! placeholders away again. It must never follow a link, and never look outside the workspace.
 
 use std::{
-    collections::VecDeque,
     fs::File,
     io::{self, Write},
     os::unix::fs::{MetadataExt, fchown},
@@ -14,7 +13,10 @@ use std::{
 use cap_std::fs::{Dir, OpenOptions};
 use rustix::fs::{FlockOperation, flock};
 
-use super::shim::Identity;
+use super::{
+    links::{self, Links, Step},
+    shim::Identity,
+};
 
 /// Files that a shell or another program trusts where it finds them: protected at the top of the
 /// workspace, and in the user's home also where they are missing.
@@ -51,6 +53,8 @@ pub(super) struct Guard {
     pub(super) pinned: Vec<PathBuf>,
     /// What must not change.
     pub(super) protected: Vec<PathBuf>,
+    /// Links that led out of the workspace before the run.
+    links: Links,
 }
 
 /// The owner of placeholders where the runtime is root: the tool's uid.
@@ -75,8 +79,14 @@ pub(super) fn protect(root: &Path, extra: &Extra, owner: Owner) -> Result<Guard,
     // Shared by all runs at work here; who gets it alone may clean up.
     flock(&lock, FlockOperation::LockShared).map_err(|error| context(error.into()))?;
     let folder = Dir::open_ambient_dir(root, cap_std::ambient_authority()).map_err(context)?;
-    let mut guard =
-        Guard { root: root.to_owned(), folder, lock, pinned: Vec::new(), protected: Vec::new() };
+    let mut guard = Guard {
+        root: root.to_owned(),
+        folder,
+        lock,
+        pinned: Vec::new(),
+        protected: Vec::new(),
+        links: links::leading_out(root),
+    };
     let home = extra.home.as_deref().and_then(|home| home.strip_prefix(root).ok());
     for name in FILES {
         guard.keep(Path::new(name), Missing::Nothing, owner)?;
@@ -179,6 +189,14 @@ impl Guard {
         made.set_modified(mark())
     }
 
+    /// Takes away the links out of the workspace that were not there before the run, and names
+    /// them. To be called when nothing of the run lives any more.
+    pub(super) fn remove_new_links(&self) -> Vec<PathBuf> {
+        let new = links::leading_out(&self.root);
+        let new = new.difference(&self.links).map(|(path, _)| path.clone());
+        new.filter(|path| self.folder.remove_file(path).is_ok()).collect()
+    }
+
     /// Removes this name if it is a placeholder that nothing was put into.
     fn unplace(&self, path: &Path) {
         let Ok(name) = path.strip_prefix(&self.root) else { return };
@@ -225,33 +243,24 @@ pub(super) fn identity(path: &Path) -> Result<Identity, String> {
 /// it; also those inside a `.git` (submodules). A folder that cannot be read holds none.
 fn repositories(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut queue = VecDeque::from([PathBuf::new()]);
     let mut seen = 0;
-    while let Some(folder) = queue.pop_front() {
-        let inside_git = folder.components().any(|part| is_git(part.as_os_str()));
-        let Ok(entries) = std::fs::read_dir(root.join(&folder)) else { continue };
-        for entry in entries.flatten() {
-            seen += 1;
-            if seen > SEARCH {
-                tracing::warn!(limit = SEARCH, "the search for nested repositories ended early");
-                return found;
-            }
-            let name = entry.file_name();
-            let path = folder.join(&name);
-            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if is_git(&name) && !inside_git {
-                found.push(path.clone());
-                if is_dir {
-                    queue.push_back(path.join("modules"));
-                }
-            } else if is_dir {
-                if inside_git && root.join(&path).join("HEAD").is_file() {
-                    found.push(path.clone());
-                }
-                queue.push_back(path);
-            }
+    links::walk(root, |entry, path| {
+        seen += 1;
+        if seen > SEARCH {
+            tracing::warn!(limit = SEARCH, "the search for nested repositories ended early");
+            return Step::End;
         }
-    }
+        let above: Vec<bool> = path.parent().into_iter().flat_map(Path::iter).map(is_git).collect();
+        if is_git(&entry.file_name()) && !above.contains(&true) {
+            found.push(path.to_owned());
+        } else if above.last() == Some(&true) {
+            // Of what lies in a git folder only its submodules' git folders are of interest.
+            return if entry.file_name() == "modules" { Step::Into } else { Step::Over };
+        } else if above.contains(&true) && root.join(path).join("HEAD").is_file() {
+            found.push(path.to_owned());
+        }
+        Step::Into
+    });
     found
 }
 
@@ -325,6 +334,28 @@ mod tests {
         let guard = protect(folder.path(), &extra, None).unwrap();
         assert!(guard.protected.contains(&own));
         assert_eq!(names(&guard.pinned, folder.path()), ["target"]);
+    }
+
+    #[test]
+    fn a_new_link_out_of_the_workspace_is_taken_away_and_an_old_one_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, root.join(name)).unwrap();
+        };
+        link("/etc/passwd", "old");
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        link("../../inside", "a/b/moved");
+        let guard = protect(&root, &Extra::default(), None).unwrap();
+        link("/etc/passwd", "new");
+        link("old", "chain");
+        link("inside", "fine");
+        std::fs::rename(root.join("a/b"), root.join("b")).unwrap();
+        let mut removed = guard.remove_new_links();
+        removed.sort();
+        assert_eq!(removed, ["b/moved", "chain", "new"].map(PathBuf::from));
+        assert!(root.join("old").is_symlink() && root.join("fine").is_symlink());
+        assert!(!root.join("new").is_symlink());
     }
 
     #[test]

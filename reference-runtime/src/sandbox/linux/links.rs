@@ -1,0 +1,163 @@
+//! Links in the workspace that lead out of it. A sandbox cannot keep a tool from making one, and
+//! the harm comes later, when a program of the host follows it: so those that a run made are taken
+//! away when it is over. It must never follow a link but to learn where it leads, and never open
+//! anything but folders.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fs::DirEntry,
+    os::unix::fs::DirEntryExt,
+    path::{Component, Path, PathBuf},
+};
+
+/// System folders and devices to which a link is no bait: a tool may see them anyway, and nobody
+/// but root can change them.
+const HARMLESS: &[&str] =
+    &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/dev/null"];
+/// Links that the kernel would follow in one path.
+const HOPS: usize = 40;
+
+/// Links by path and inode.
+pub(super) type Links = BTreeSet<(PathBuf, u64)>;
+
+/// Every link of the workspace that leads out of it, by its path relative to the workspace.
+pub(super) fn leading_out(root: &Path) -> Links {
+    let mut found = Links::new();
+    walk(root, |entry, path| {
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) && leads_out(root, path) {
+            found.insert((path.to_owned(), entry.ino()));
+        }
+        Step::Into
+    });
+    found
+}
+
+/// What a walk does with a folder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Look into it later.
+    Into,
+    /// Leave it.
+    Over,
+    /// End the walk.
+    End,
+}
+
+/// Visits every entry below a folder, nearest first, with its path relative to it. Links are not
+/// followed; a folder that cannot be read has no entries.
+pub(super) fn walk(root: &Path, mut visit: impl FnMut(&DirEntry, &Path) -> Step) {
+    let mut queue = VecDeque::from([PathBuf::new()]);
+    while let Some(folder) = queue.pop_front() {
+        let Ok(entries) = std::fs::read_dir(root.join(&folder)) else { continue };
+        for entry in entries.flatten() {
+            let path = folder.join(entry.file_name());
+            match visit(&entry, &path) {
+                Step::End => return,
+                Step::Over => {}
+                Step::Into if entry.file_type().is_ok_and(|kind| kind.is_dir()) => {
+                    queue.push_back(path);
+                }
+                Step::Into => {}
+            }
+        }
+    }
+}
+
+fn leads_out(root: &Path, link: &Path) -> bool {
+    destination(&root.join(link)).is_none_or(|end| {
+        !end.starts_with(root) && !HARMLESS.iter().any(|place| end.starts_with(place))
+    })
+}
+
+/// Where a path ends if every link in it is followed; what does not exist is taken as named. None
+/// for a circle.
+fn destination(path: &Path) -> Option<PathBuf> {
+    let mut at = path.parent()?.to_owned();
+    let mut ahead: VecDeque<PathBuf> = VecDeque::from([PathBuf::from(path.file_name()?)]);
+    let mut hops = 0;
+    while let Some(part) = ahead.pop_front() {
+        match part.components().next() {
+            Some(Component::RootDir) => at = PathBuf::from("/"),
+            Some(Component::ParentDir) => {
+                at.pop();
+            }
+            Some(Component::Normal(name)) => {
+                let next = at.join(name);
+                let Ok(target) = next.read_link() else {
+                    at = next;
+                    continue;
+                };
+                hops += 1;
+                if hops > HOPS {
+                    return None;
+                }
+                for component in target.components().rev() {
+                    ahead.push_front(PathBuf::from(component.as_os_str()));
+                }
+            }
+            Some(Component::CurDir | Component::Prefix(_)) | None => {}
+        }
+    }
+    Some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn finds_the_links_that_lead_out_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap().join("ws");
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("file"), "").unwrap();
+        for (name, target) in [
+            ("in-relative", "a/b"),
+            ("in-file", "./file"),
+            ("in-dangling", "a/none"),
+            ("a/b/in-up", "../../file"),
+            ("python", "/usr/bin/python3"),
+            ("null", "/dev/null"),
+            ("out-absolute", "/etc/passwd"),
+            ("out-relative", "../secret"),
+            ("out-dangling", "/home/nobody/.ssh/authorized_keys"),
+            ("out-proc", "/proc/self/root/etc"),
+            ("out-dots", "/usr/../etc/passwd"),
+            ("up", "a/b/in-top"),
+            ("a/b/in-top", "../.."),
+            // By its letters it stays inside; followed, it does not.
+            ("out-through-link", "up/../secret"),
+            ("out-circle", "out-circle"),
+            ("a/b/out-deep", "../../../secret"),
+        ] {
+            symlink(target, root.join(name)).unwrap();
+        }
+        let found: Vec<String> = leading_out(&root)
+            .into_iter()
+            .map(|(path, _)| path.to_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "a/b/out-deep",
+                "out-absolute",
+                "out-circle",
+                "out-dangling",
+                "out-dots",
+                "out-proc",
+                "out-relative",
+                "out-through-link"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_absolute_link_into_the_workspace_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        symlink(root.join("x"), root.join("link")).unwrap();
+        assert!(leading_out(&root).is_empty());
+    }
+}
