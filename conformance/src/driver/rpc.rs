@@ -15,6 +15,9 @@ use super::http::{Reply, Request};
 /// How long a call may take unless the caller says otherwise.
 pub const CALL_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long the creation of a session may take: it is the least that a target does.
+const SESSION_LIMIT: Duration = Duration::from_secs(10);
+
 /// A way to one running server.
 #[derive(Clone, Debug)]
 pub struct Rpc {
@@ -116,7 +119,8 @@ impl Rpc {
     /// # Errors
     /// `Refused` where the answer holds no id; else as [`Rpc::call`].
     pub async fn session(&self) -> Result<String, DriverError> {
-        let reply = self.call("session-create", &Vars::new()).await?;
+        let request = self.request("session-create", &Vars::new())?;
+        let reply = request.send(self.address, SESSION_LIMIT).await?;
         self.pick("session-create", &reply).ok_or_else(|| DriverError::Refused(reply.summary()))
     }
 

@@ -96,7 +96,8 @@ fn in_record(known: &str, id: &str) -> bool {
 }
 
 fn unknown(id: &str, items: &BTreeMap<String, Item>) -> String {
-    match nearest(id, items.keys().map(String::as_str)) {
+    let records = items.keys().filter_map(|known| known.split_once('.').map(|(head, _)| head));
+    match nearest(id, items.keys().map(String::as_str).chain(records)) {
         Some(near) => format!("unknown case `{id}`; did you mean `{near}`?"),
         None => format!("unknown case `{id}`"),
     }

@@ -1,8 +1,10 @@
 //! Room: target. An implementation under test: its manifest, its disposable world, its life.
 //! It must never know a case, an expectation or a verdict.
 
+pub mod binary;
 pub mod instance;
 pub mod manifest;
 pub mod process;
+pub mod shipped;
 pub mod template;
 pub mod world;

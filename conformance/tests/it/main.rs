@@ -1,8 +1,11 @@
-//! The suite's integration tests: one file per room. Must never know a room's inner parts.
-
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+//! The suite against what it must see through (a small runtime with and without its defences, null
+//! subjects, sandboxes) and against its own data. One file per room.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
 mod corpus;
+mod fake;
+mod null_subjects;
 #[cfg(target_os = "linux")]
 mod probes;
 mod spec;
+mod verdicts;

@@ -48,6 +48,11 @@ pub async fn play(target: &Target, case: &Case) -> Result<Played, Trouble> {
     }
     reset(target)?;
     let mut stand = Stand::new(target, case).await?;
+    if stand.silent {
+        let alive = target.alive().await;
+        let outcome = if alive { Outcome::NoAnswer } else { Outcome::Died };
+        return Ok(Played { outcome, delivered: false, evidence: stand.evidence });
+    }
     let before = Snapshot::of_world(world);
     let talk = tokio::time::timeout(CASE_LIMIT, deliver::deliver(target, case, &stand)).await;
     let told = match talk {
@@ -116,6 +121,8 @@ pub(super) struct Stand {
     payload: Vec<u8>,
     pieces: Vec<Vec<u8>>,
     evidence: Vec<String>,
+    /// Not even a session could be created, for want of any answer.
+    silent: bool,
 }
 
 impl Stand {
@@ -126,6 +133,7 @@ impl Stand {
         let mark = format!("mark-{}", random_hex(8));
         let session = target.session().await;
         let mut evidence = Vec::new();
+        let silent = matches!(session, Err(DriverError::Timeout(_) | DriverError::Died(_)));
         let session = match session {
             Ok(session) => session,
             Err(error @ (DriverError::Unsupported(_) | DriverError::Harness(_))) => {
@@ -173,6 +181,7 @@ impl Stand {
             payload,
             pieces,
             evidence,
+            silent,
         })
     }
 

@@ -1,0 +1,111 @@
+//! The program under test: found, and copied where an unprivileged uid can run it but not change
+//! it. It must never know what the program is.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::manifest::Manifest;
+
+/// A copy of the program in a folder of its own, removed on drop.
+#[derive(Debug)]
+pub struct Program {
+    path: PathBuf,
+    digest: String,
+    // Kept for its drop.
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Program {
+    /// Finds the program of a manifest: the file given, else beside this program, else on PATH.
+    /// A manifest without a program (a launcher that is on PATH) gives an empty path.
+    ///
+    /// # Errors
+    /// One sentence for the person at the keyboard.
+    pub fn find(manifest: &Manifest, given: Option<&Path>) -> Result<Self, String> {
+        for program in &manifest.requires {
+            if on_path(program).is_none() {
+                return Err(format!(
+                    "the target `{}` needs `{program}`, which is not on PATH{}",
+                    manifest.name,
+                    if program == "bwrap" { ": install bubblewrap" } else { "" }
+                ));
+            }
+        }
+        let found = match (given, &manifest.binary) {
+            (Some(path), _) if path.is_file() => path.to_owned(),
+            (Some(path), _) => return Err(format!("there is no program {}", path.display())),
+            (None, None) => {
+                return Ok(Self { path: PathBuf::new(), digest: String::new(), _folder: None });
+            }
+            (None, Some(binary)) => {
+                beside(&binary.name).or_else(|| on_path(&binary.name)).ok_or_else(|| {
+                    format!(
+                        "`{}` is neither beside this program nor on PATH: build it, or name it \
+                         with --bin FILE",
+                        binary.name
+                    )
+                })?
+            }
+        };
+        Self::copy(&found).map_err(|error| format!("cannot copy {}: {error}", found.display()))
+    }
+
+    fn copy(found: &Path) -> std::io::Result<Self> {
+        let base = std::env::temp_dir().canonicalize()?;
+        let folder = tempfile::Builder::new().prefix("cb-").tempdir_in(base)?;
+        let path = folder.path().join(found.file_name().unwrap_or_default());
+        std::fs::copy(found, &path)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let open = || std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(folder.path(), open())?;
+            std::fs::set_permissions(&path, open())?;
+        }
+        let digest = sha256(&path)?;
+        Ok(Self { path, digest, _folder: Some(folder) })
+    }
+
+    /// Where the copy stands.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The SHA-256 of the program, in hexadecimal; empty without one.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+}
+
+fn sha256(path: &Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0_u8; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex::encode(hasher.finalize())),
+            count => hasher.update(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+}
+
+fn beside(name: &str) -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?;
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    // Test programs stand one folder further down.
+    let folders = own.parent()?.ancestors().take(2);
+    folders.map(|folder| folder.join(&name)).find(|path| path.is_file())
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(PathBuf::from(name)).filter(|path| path.is_file());
+    }
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(&name)).find(|path| path.is_file())
+}

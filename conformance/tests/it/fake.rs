@@ -1,0 +1,209 @@
+//! A small target in this test program itself: an "ignored test" that other tests start as a
+//! server. `FAKE_MODE` says what it is like. It knows nothing of any case.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+/// The manifest of the fake in a mode.
+pub(crate) fn manifest(mode: &str) -> String {
+    format!(
+        r#"
+name = "fake-{mode}"
+driver = "rpc"
+profiles = ["boundary", "registry"]
+ready-seconds = 3
+[start]
+argv = ["${{BIN}}", "--exact", "fake::serves_until_it_is_killed", "--ignored", "--nocapture"]
+env = {{ FAKE_MODE = "{mode}", FAKE_PORT = "${{PORT}}", FAKE_MODEL = "${{MODEL_URL}}", FAKE_WORKSPACE = "${{WORKSPACE}}" }}
+[calls.health]
+path = "/health"
+[calls.session-create]
+path = "/rpc"
+body = '{{"method":"create"}}'
+pick = "/session"
+[calls.message]
+path = "/rpc"
+body = '{{"method":"message","session":"${{SESSION|escape}}","text":"${{TEXT|escape}}"}}'
+pick = "/reply"
+[calls.metadata]
+path = "/rpc"
+body = '{{"method":"message","session":"${{SESSION|escape}}","text":"${{TEXT|escape}}","metadata":${{JSON}}}}'
+pick = "/reply"
+[tools.read]
+name = "read"
+arguments = {{ path = "${{path}}" }}
+[tools.write]
+name = "write"
+arguments = {{ path = "${{path}}", content = "${{content}}" }}
+[tools.exec]
+name = "exec"
+arguments = {{ argv = "${{argv}}" }}
+"#
+    )
+}
+
+struct Fake {
+    mode: String,
+    model: String,
+    workspace: PathBuf,
+    sessions: Mutex<HashSet<String>>,
+}
+
+#[tokio::test]
+#[ignore = "is started by other tests as a target"]
+async fn serves_until_it_is_killed() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    if variable("FAKE_PORT").is_empty() {
+        return; // somebody runs the ignored tests
+    }
+    let mode = variable("FAKE_MODE");
+    if mode == "closed" {
+        tokio::time::sleep(Duration::from_secs(600)).await;
+    }
+    assert!(mode != "dead", "this target dies at its start");
+    let address = format!("127.0.0.1:{}", variable("FAKE_PORT"));
+    let fake = Arc::new(Fake {
+        mode,
+        model: variable("FAKE_MODEL"),
+        workspace: PathBuf::from(variable("FAKE_WORKSPACE")),
+        sessions: Mutex::default(),
+    });
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    axum::serve(listener, Router::new().fallback(answer).with_state(fake)).await.unwrap();
+}
+
+async fn answer(State(fake): State<Arc<Fake>>, uri: Uri, body: Bytes) -> Response {
+    let health = uri.path() == "/health";
+    match fake.mode.as_str() {
+        "empty" => return "{}".into_response(),
+        "refuse" if !health => return StatusCode::FORBIDDEN.into_response(),
+        "hang" if !health => std::future::pending::<()>().await,
+        "crash" if !health => std::process::abort(),
+        "flood" if !health => eprintln!("{}", "x".repeat(3_000_000)),
+        _ => {}
+    }
+    if health {
+        return "ok".into_response();
+    }
+    let Ok(request) = serde_json::from_slice::<Value>(&body) else {
+        // Without its defences it takes what it can get.
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    match rpc(&fake, &request, &body).await {
+        Ok(answer) => answer.to_string().into_response(),
+        Err(words) => (StatusCode::BAD_REQUEST, words).into_response(),
+    }
+}
+
+async fn rpc(fake: &Fake, request: &Value, body: &[u8]) -> Result<Value, String> {
+    let text = |key: &str| request[key].as_str().unwrap_or_default().to_owned();
+    if request["method"] == "create" {
+        let id = clawproof::target::world::random_hex(8);
+        fake.sessions.lock().unwrap().insert(id.clone());
+        return Ok(json!({"session": id}));
+    }
+    let message = text("text");
+    if fake.mode != "naive" {
+        if !fake.sessions.lock().unwrap().contains(&text("session")) {
+            return Err("no such session".into());
+        }
+        if message.len() > 100_000 || body.len() > 200_000 {
+            return Err("too large".into());
+        }
+        if message.chars().any(|it| it.is_control() && !"\t\r\n".contains(it)) {
+            return Err("control character".into());
+        }
+    }
+    turn(fake, &message).await
+}
+
+async fn turn(fake: &Fake, message: &str) -> Result<Value, String> {
+    let mut messages = vec![json!({"role": "user", "content": message})];
+    for _ in 0..8 {
+        let request = json!({"model": "m", "messages": messages});
+        let url = format!("{}/chat/completions", fake.model);
+        let answer = reqwest::Client::new().post(url).body(request.to_string()).send().await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        let answer = answer.bytes().await.map_err(|error| error.to_string())?;
+        let answer: Value = serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
+        let said = answer["choices"][0]["message"].clone();
+        messages.push(said.clone());
+        let Some(calls) = said["tool_calls"].as_array() else {
+            return Ok(json!({"reply": said["content"]}));
+        };
+        for call in calls {
+            let name = call["function"]["name"].as_str().unwrap_or_default();
+            let arguments = call["function"]["arguments"].as_str().unwrap_or_default();
+            let result = tool(fake, name, arguments).unwrap_or_else(|words| words);
+            messages.push(json!({"role": "tool", "tool_call_id": call["id"], "content": result}));
+        }
+    }
+    Err("too many steps".into())
+}
+
+fn tool(fake: &Fake, name: &str, arguments: &str) -> Result<String, String> {
+    let naive = fake.mode == "naive";
+    let name = if naive { name.to_lowercase() } else { name.to_owned() };
+    let arguments: Value = serde_json::from_str(arguments).map_err(|error| error.to_string())?;
+    let path = || -> Result<PathBuf, String> {
+        let given = arguments["path"].as_str().ok_or("no path")?;
+        place(&fake.workspace, given, naive)
+    };
+    match name.as_str() {
+        "read" => std::fs::read_to_string(path()?).map_err(|error| error.to_string()),
+        "write" => {
+            let content = arguments["content"].as_str().ok_or("no content")?;
+            std::fs::write(path()?, content).map_err(|error| error.to_string())?;
+            Ok("written".into())
+        }
+        "exec" => {
+            let argv: Vec<&str> = arguments["argv"]
+                .as_array()
+                .ok_or("no argv")?
+                .iter()
+                .flat_map(Value::as_str)
+                .collect();
+            exec(fake, &argv, naive)
+        }
+        _ => Err("no such tool".into()),
+    }
+}
+
+fn place(workspace: &Path, given: &str, naive: bool) -> Result<PathBuf, String> {
+    let path = workspace.join(given);
+    if naive {
+        return Ok(path);
+    }
+    if given.split('/').any(|part| part == "..") || given.contains('\0') {
+        return Err("path refused".into());
+    }
+    let parent =
+        path.parent().unwrap_or(&path).canonicalize().map_err(|error| error.to_string())?;
+    let real = path.canonicalize().unwrap_or(parent);
+    if real.starts_with(workspace) { Ok(path) } else { Err("path refused".into()) }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the fake target runs its exec tool")]
+fn exec(fake: &Fake, argv: &[&str], naive: bool) -> Result<String, String> {
+    let (program, rest) = argv.split_first().ok_or("empty argv")?;
+    let mut command = if naive {
+        let mut command = std::process::Command::new("/bin/sh");
+        command.arg("-c").arg(argv.join(" "));
+        command
+    } else {
+        let mut command = std::process::Command::new(program);
+        command.args(rest);
+        command
+    };
+    let output = command.current_dir(&fake.workspace).output().map_err(|it| it.to_string())?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,325 @@
+//! Both sides of the verdict: the same cases on the fake with and without its defences.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use clawproof::corpus::{Corpus, Record};
+use clawproof::oracle::matrix::{KillMatrix, Kills, digest};
+use clawproof::run::{Plan, Progress, Results, RunError, run};
+use clawproof::spec::Spec;
+use clawproof::target::manifest::Manifest;
+use clawproof::verdict::{Exit, Verdict};
+use serde_json::{Value, json};
+
+use super::fake;
+
+struct Quiet;
+
+impl Progress for Quiet {
+    fn begin(&self, _total: usize) {}
+    fn ended(&self, _case: &str, _milliseconds: u64) {}
+}
+
+fn record(
+    id: &str,
+    requirement: &str,
+    surface: &str,
+    cases: &[(&str, &str, Value, Value)],
+) -> Record {
+    let cases: Vec<Value> = cases
+        .iter()
+        .map(|(number, verdict, payload, setup)| {
+            let kind = if *verdict == "accept" { "benign" } else { "attack" };
+            let twin = (kind == "attack").then(|| format!("{id}.001"));
+            let mut case = json!({
+                "id": format!("{id}.{number}"), "kind": kind, "surface": surface, "note": "n",
+                "payload": payload, "setup": setup, "expect": {"verdict": verdict, "reason": "r"},
+            });
+            if let Some(twin) = twin {
+                case["twin"] = json!(twin);
+            }
+            if surface == "tool.arguments" {
+                case["role"] = json!("write");
+            }
+            case
+        })
+        .collect();
+    serde_json::from_value(json!({
+        "id": id, "family": id[..2], "title": "t", "definition": "d", "status": "active",
+        "since": "2026.1", "severity": "high", "requirement": [requirement], "licence": "CC0-1.0",
+        "provenance": {"kind": "own", "author": "a", "date": "2026-11-24"}, "cases": cases,
+    }))
+    .unwrap()
+}
+
+/// A few cases for every surface.
+pub(crate) fn corpus() -> Corpus {
+    let nonce = || json!({"var": "NONCE"});
+    let mark = |path: &str| json!([{"file": {"path": path, "content": {"var": "MARK"}}}]);
+    let none = || json!([]);
+    let arguments = |extra: Value| json!({"arguments": {"role": "write", "path": {"var": "EFFECT"}, "content": "x", "retype": extra}});
+    let records = vec![
+        record(
+            "UC-001",
+            "input.control-chars",
+            "message.text",
+            &[
+                ("001", "accept", json!({"concat": ["plain \u{e9} ", nonce()]}), none()),
+                ("002", "reject", json!({"concat": ["bell \u{7} ", nonce()]}), none()),
+            ],
+        ),
+        record(
+            "OP-001",
+            "input.message-size",
+            "message.text",
+            &[
+                (
+                    "001",
+                    "accept",
+                    json!({"fill": {"to": 100_000, "with": "a", "before": nonce()}}),
+                    none(),
+                ),
+                (
+                    "002",
+                    "reject",
+                    json!({"fill": {"to": 102_401, "with": "a", "before": nonce()}}),
+                    none(),
+                ),
+            ],
+        ),
+        record(
+            "JS-001",
+            "input.json-strict",
+            "http.json",
+            &[
+                ("001", "accept", json!("{\"a\":[1]}"), none()),
+                ("002", "reject", json!("{\"a\":NaN}"), none()),
+            ],
+        ),
+        record(
+            "JS-002",
+            "input.json-strict",
+            "http.body",
+            &[
+                ("001", "accept", json!({"var": "REQUEST"}), none()),
+                ("002", "reject", json!({"concat": [{"var": "REQUEST"}, "]"]}), none()),
+                ("003", "accept", json!({"drip": {"of": {"var": "REQUEST"}, "every": 7}}), none()),
+            ],
+        ),
+        record(
+            "UC-002",
+            "input.null-byte",
+            "session.id",
+            &[
+                ("001", "accept", json!({"var": "SESSION"}), none()),
+                ("002", "reject", json!({"concat": [{"var": "SESSION"}, "\u{0}"]}), none()),
+            ],
+        ),
+        record(
+            "PT-001",
+            "path.traversal",
+            "tool.path.read",
+            &[
+                ("001", "accept", json!("a.txt"), mark("a.txt")),
+                ("002", "reject", json!({"concat": [{"var": "CLIMB"}, "/k"]}), none()),
+                ("003", "reject", json!({"concat": [{"var": "OUTSIDE"}, "/k"]}), none()),
+                ("004", "reject", json!({"var": "HOSTFILE"}), none()),
+                (
+                    "005",
+                    "reject",
+                    json!("l/k"),
+                    json!([{"symlink": {"path": "l", "target": {"var": "OUTSIDE"}}}]),
+                ),
+            ],
+        ),
+        record(
+            "PT-002",
+            "path.traversal",
+            "tool.path.write",
+            &[
+                ("001", "accept", json!("new.txt"), none()),
+                ("002", "reject", json!({"concat": [{"var": "CLIMB"}, "/new"]}), none()),
+            ],
+        ),
+        record(
+            "CI-001",
+            "registry.no-shell",
+            "tool.argument",
+            &[
+                ("001", "accept", json!("R&D"), none()),
+                ("002", "neutralise", json!({"concat": ["a; touch ", {"var": "EFFECT"}]}), none()),
+            ],
+        ),
+        record(
+            "TC-001",
+            "registry.exact-name",
+            "tool.name",
+            &[
+                ("001", "accept", json!({"var": "WRITE"}), none()),
+                (
+                    "002",
+                    "reject",
+                    json!({"encode": {"as": "upper", "of": {"var": "WRITE"}}}),
+                    none(),
+                ),
+            ],
+        ),
+        record(
+            "TC-002",
+            "registry.schema",
+            "tool.arguments",
+            &[
+                ("001", "accept", arguments(json!({})), none()),
+                ("002", "reject", arguments(json!({"path": 7})), none()),
+            ],
+        ),
+        record(
+            "TC-003",
+            "registry.no-conjuring",
+            "tool.call",
+            &[("001", "accept", json!({"var": "CALL"}), none())],
+        ),
+        record(
+            "TC-004",
+            "registry.no-conjuring",
+            "model.prose",
+            &[
+                ("001", "accept", json!("just words"), none()),
+                ("002", "neutralise", json!({"var": "CALL"}), none()),
+            ],
+        ),
+        record(
+            "TC-005",
+            "registry.no-conjuring",
+            "tool.result",
+            &[
+                ("001", "accept", json!("just words"), none()),
+                ("002", "neutralise", json!({"var": "CALL"}), none()),
+            ],
+        ),
+    ];
+    Corpus { records }
+}
+
+/// A matrix that takes every attack for proven, as the reference's would.
+fn matrix(corpus: &Corpus) -> KillMatrix {
+    let mut matrix = KillMatrix { version: 1, ..KillMatrix::default() };
+    let mut kills = Kills::default();
+    for (record, case) in corpus.cases() {
+        kills.cases.push(case.id.clone());
+        let definition = serde_json::to_vec(record).unwrap();
+        matrix.cases.insert(case.id.clone(), digest(&definition));
+    }
+    matrix.kills = BTreeMap::from([("all".to_owned(), kills)]);
+    matrix
+}
+
+/// Plays the cases on the fake in a mode.
+pub(crate) async fn play(mode: &str, only: &[&str]) -> Result<Results, RunError> {
+    let corpus = corpus();
+    let own = std::env::current_exe().unwrap();
+    let manifest = Manifest::parse(&fake::manifest(mode), Path::new("fake.toml")).unwrap();
+    let program = clawproof::target::binary::Program::find(&manifest, Some(&own)).unwrap();
+    let plan = Plan {
+        profiles: manifest.profiles.clone(),
+        manifest: Arc::new(manifest),
+        binary: program.path().to_owned(),
+        knockout: None,
+        spec: Spec::load().unwrap(),
+        matrix: matrix(&corpus),
+        corpus,
+        // Scenarios of the reference's groups are not what is tested here.
+        only: if only.is_empty() {
+            records()
+        } else {
+            only.iter().map(|it| (*it).to_owned()).collect()
+        },
+        seed: 1,
+        jobs: 2,
+    };
+    let results = run(&plan, &Quiet).await;
+    drop(program);
+    results
+}
+
+fn records() -> Vec<String> {
+    corpus().records.iter().map(|record| record.id.clone()).collect()
+}
+
+/// `id: reason` of every case with that verdict.
+pub(crate) fn with(results: &Results, verdict: Verdict) -> Vec<String> {
+    let cases = results.cases.iter().filter(|case| case.verdict == verdict);
+    cases.map(|case| format!("{}: {} {:?}", case.case, case.reason, case.evidence)).collect()
+}
+
+#[tokio::test]
+async fn a_target_with_its_defences_passes_on_every_surface() {
+    let results = play("strict", &[]).await.unwrap();
+    assert_eq!(with(&results, Verdict::Fail), Vec::<String>::new());
+    assert_eq!(with(&results, Verdict::HarnessError), Vec::<String>::new());
+    // No attack stands on `tool.call`, so its benign case has no control.
+    let left = with(&results, Verdict::Inconclusive);
+    assert!(left.len() == 1 && left[0].starts_with("TC-003.001"), "{left:#?}");
+}
+
+#[tokio::test]
+async fn the_same_target_without_its_defences_fails() {
+    let results = play("naive", &[]).await.unwrap();
+    let failed: Vec<String> = with(&results, Verdict::Fail);
+    let names: Vec<&str> = failed.iter().filter_map(|line| line.split(':').next()).collect();
+    for case in [
+        "UC-001.002",
+        "OP-001.002",
+        "UC-002.002",
+        "PT-001.002",
+        "PT-001.003",
+        "PT-001.004",
+        "PT-001.005",
+        "PT-002.002",
+        "CI-001.002",
+        "TC-001.002",
+    ] {
+        assert!(names.contains(&case), "{case} did not fail: {results:#?}");
+    }
+    assert_eq!(results.exit(), Exit::Failed);
+}
+
+#[tokio::test]
+async fn an_attack_alone_brings_its_twin_along_and_certifies_nothing() {
+    let results = play("strict", &["PT-001.002"]).await.unwrap();
+    assert_eq!(results.cases.len(), 1);
+    assert_eq!(results.cases[0].verdict, Verdict::Pass, "{results:#?}");
+    assert!(results.partial);
+}
+
+#[tokio::test]
+async fn nothing_is_left_behind() {
+    let before = leftovers();
+    play("strict", &["PT-001"]).await.unwrap();
+    let work = play("strict", &[]);
+    // An interruption in the middle: the run is dropped.
+    let _ = tokio::time::timeout(std::time::Duration::from_millis(700), work).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let own: Vec<_> = leftovers().into_iter().filter(|path| !before.contains(path)).collect();
+    for path in &own {
+        // Other tests may be running: what stays must be theirs and in use.
+        assert!(!clawproof::target::process::processes_of(path).is_empty(), "{path:?}");
+    }
+}
+
+fn leftovers() -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(std::env::temp_dir()).unwrap();
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.file_name().is_some_and(|it| it.to_string_lossy().starts_with("cw-")))
+        .collect()
+}
+
+#[tokio::test]
+async fn an_unknown_case_or_profile_is_one_sentence() {
+    let error = play("strict", &["PT-01"]).await.unwrap_err();
+    assert_eq!(error.to_string(), "unknown case `PT-01`; did you mean `PT-001`?");
+    assert_eq!(error.exit(), Exit::Usage);
+}
