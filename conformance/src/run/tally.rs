@@ -108,13 +108,11 @@ impl Bench<'_> {
             let Raw::Played { played, .. } = raw else { return false };
             let strict =
                 matches!(case.expect.on(Os::current()), Decision::Reject | Decision::Neutralise);
-            let told_apart = matches!(played.outcome, Outcome::Refused | Outcome::Neutralised)
-                || self.proven.contains(id.as_str());
+            let stopped = matches!(played.outcome, Outcome::Refused | Outcome::Neutralised);
             case.kind == Kind::Attack
                 && case.surface == benign.surface
-                && strict
                 && played.delivered
-                && told_apart
+                && (strict && stopped || self.proven.contains(id.as_str()))
                 && met(case, played) == Some(true)
         })
     }

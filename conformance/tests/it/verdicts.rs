@@ -186,7 +186,7 @@ pub(crate) fn corpus() -> Corpus {
             "model.prose",
             &[
                 ("001", "accept", json!("just words"), none()),
-                ("002", "neutralise", json!({"var": "CALL"}), none()),
+                ("002", "either", json!({"var": "CALL"}), none()),
             ],
         ),
         record(
@@ -195,7 +195,7 @@ pub(crate) fn corpus() -> Corpus {
             "tool.result",
             &[
                 ("001", "accept", json!("just words"), none()),
-                ("002", "neutralise", json!({"var": "CALL"}), none()),
+                ("002", "either", json!({"var": "CALL"}), none()),
             ],
         ),
     ];
