@@ -4,9 +4,9 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 
-use super::manifest::Manifest;
+use super::manifest::{DriverKind, Manifest};
 
 /// A copy of the program in a folder of its own, removed on drop.
 #[derive(Debug)]
@@ -36,6 +36,9 @@ impl Program {
         let found = match (given, &manifest.binary) {
             (Some(path), _) if path.is_file() => path.to_owned(),
             (Some(path), _) => return Err(format!("there is no program {}", path.display())),
+            (None, None) if manifest.driver == DriverKind::Rpc => {
+                return Err("the manifest names no program: name it with --bin FILE".to_owned());
+            }
             (None, None) => {
                 return Ok(Self { path: PathBuf::new(), digest: String::new(), _folder: None });
             }
@@ -83,11 +86,12 @@ impl Program {
 
 fn sha256(path: &Path) -> std::io::Result<String> {
     let mut file = std::fs::File::open(path)?;
-    let mut hasher = Sha256::new();
+    // Not the portable implementation: programs are large, and debug builds of it are slow.
+    let mut hasher = Context::new(&SHA256);
     let mut buffer = vec![0_u8; 1 << 20];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hex::encode(hasher.finalize())),
+            0 => return Ok(hex::encode(hasher.finish())),
             count => hasher.update(buffer.get(..count).unwrap_or_default()),
         }
     }

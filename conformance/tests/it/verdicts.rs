@@ -294,30 +294,6 @@ async fn an_attack_alone_brings_its_twin_along_and_certifies_nothing() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_behind() {
-    let before = leftovers();
-    play("strict", &["PT-001"]).await.unwrap();
-    let work = play("strict", &[]);
-    // An interruption in the middle: the run is dropped.
-    let _ = tokio::time::timeout(std::time::Duration::from_millis(700), work).await;
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    let own: Vec<_> = leftovers().into_iter().filter(|path| !before.contains(path)).collect();
-    for path in &own {
-        // Other tests may be running: what stays must be theirs and in use.
-        assert!(!clawproof::target::process::processes_of(path).is_empty(), "{path:?}");
-    }
-}
-
-fn leftovers() -> Vec<std::path::PathBuf> {
-    let entries = std::fs::read_dir(std::env::temp_dir()).unwrap();
-    entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.file_name().is_some_and(|it| it.to_string_lossy().starts_with("cw-")))
-        .collect()
-}
-
-#[tokio::test]
 async fn an_unknown_case_or_profile_is_one_sentence() {
     let error = play("strict", &["PT-01"]).await.unwrap_err();
     assert_eq!(error.to_string(), "unknown case `PT-01`; did you mean `PT-001`?");
