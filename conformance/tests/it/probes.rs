@@ -34,11 +34,12 @@ async fn table_of(manifest: Manifest, wanted: impl Fn(&str) -> bool) -> Table {
     let program = std::env::var_os("PROBE_BIN").map_or("/nonexistent".into(), PathBuf::from);
     let binary = if program.is_file() { world.install(&program).unwrap() } else { program };
     let lab = Lab::new(Arc::new(manifest), binary, std::env::var("PROBE_KNOCKOUT").ok());
+    let pool = probes::Pool::new(&lab);
     let chosen = probes::all().filter(|probe| wanted(probe.id));
     let runs = chosen.map(|probe| {
-        let lab = lab.clone();
+        let pool = pool.clone();
         async move {
-            let found = match probes::case(&lab, probe).await {
+            let found = match probes::case(&pool, probe).await {
                 Ok(finding) => (finding.legs().verdict(), finding.evidence().join(" | ")),
                 Err(Trouble::NotApplicable(reason)) => (Verdict::NotApplicable, reason),
                 Err(trouble) => (Verdict::HarnessError, trouble.to_string()),

@@ -2,7 +2,7 @@
 //! inside, and judged by observers outside. It must never believe what a probe says it did.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clawproof_probe::{Expect, Need, Probe, reversed, step};
@@ -13,7 +13,7 @@ use crate::target::manifest::DriverKind;
 use crate::target::process::contains;
 use crate::target::world::{World, random_hex};
 
-use super::{Finding, Lab, Options, Trouble, Unit};
+use super::{Finding, Lab, Options, Target, Trouble, Unit};
 
 mod environment;
 mod files;
@@ -60,16 +60,17 @@ pub fn all() -> impl Iterator<Item = &'static Probe> {
 /// The probes as units of a run: case `probe:<id>`, requirement `sandbox.<id>`.
 #[must_use]
 pub fn units(lab: &Lab) -> Vec<Unit> {
+    let pool = Pool::new(lab);
     let unit = |probe: &'static Probe| {
-        let lab = lab.clone();
+        let pool = pool.clone();
         Unit {
             id: format!("probe:{}", probe.id),
             requirements: vec![format!("sandbox.{}", probe.id)],
             surface: "sandbox.process".to_owned(),
             alone: false,
             run: Arc::new(move || {
-                let lab = lab.clone();
-                Box::pin(async move { case(&lab, probe).await })
+                let pool = pool.clone();
+                Box::pin(async move { case(&pool, probe).await })
             }),
         }
     };
@@ -121,12 +122,47 @@ pub fn binary() -> Result<PathBuf, Trouble> {
     })
 }
 
-/// Runs one probe against the target of a laboratory: a launcher in a world of its own, or a
-/// running agent through its `exec` tool.
+/// The agents that probes run in, started as they are needed. Each serves one probe at a time, in
+/// an emptied workspace; one that does not answer afterwards is not used again.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    lab: Lab,
+    idle: Arc<Mutex<Vec<Target>>>,
+}
+
+impl Pool {
+    /// A pool for a laboratory's target; nothing is started yet.
+    #[must_use]
+    pub fn new(lab: &Lab) -> Self {
+        Self { lab: lab.clone(), idle: Arc::default() }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Target>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn take(&self) -> Result<Target, Trouble> {
+        let found = self.idle().pop();
+        match found {
+            Some(target) => Ok(target),
+            None => self.lab.instance(Options::default()).await,
+        }
+    }
+
+    async fn give_back(&self, target: Target) {
+        if target.alive().await && target.world().clear_workspace().is_ok() {
+            self.idle().push(target);
+        }
+    }
+}
+
+/// Runs one probe against a target: a launcher in a world of its own, or a running agent through
+/// its `exec` tool.
 ///
 /// # Errors
 /// See [`Trouble`].
-pub async fn case(lab: &Lab, probe: &'static Probe) -> Result<Finding, Trouble> {
+pub async fn case(pool: &Pool, probe: &'static Probe) -> Result<Finding, Trouble> {
+    let lab = &pool.lab;
     let manifest = lab.manifest();
     let program = binary()?;
     match manifest.driver {
@@ -142,14 +178,16 @@ pub async fn case(lab: &Lab, probe: &'static Probe) -> Result<Finding, Trouble> 
             if let Some(reason) = needs::driver(probe) {
                 return Err(Trouble::NotApplicable(reason));
             }
-            let target = lab.instance(Options::default()).await?;
+            let target = pool.take().await?;
             let subject = Subject {
                 confine: &target,
                 launcher: None,
                 world: target.world(),
                 level: Level::Strict,
             };
-            run(probe, &subject, &program).await
+            let found = run(probe, &subject, &program).await;
+            pool.give_back(target).await;
+            found
         }
     }
 }
