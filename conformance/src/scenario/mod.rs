@@ -28,11 +28,16 @@
 //! }
 //! ```
 
+mod audit;
+mod auth;
 pub mod corpus;
+mod error;
 mod finding;
+mod kit;
 mod lab;
 #[cfg(target_os = "linux")]
 pub mod probes;
+mod rate;
 pub mod sandbox;
 pub mod secret;
 pub mod vault;
@@ -64,7 +69,15 @@ pub struct Unit {
 /// Every unit for the laboratory's target, in the order of the tables.
 #[must_use]
 pub fn units(lab: &Lab) -> Vec<Unit> {
-    let tables: &[&[Scenario]] = &[sandbox::SCENARIOS, secret::SCENARIOS, vault::SCENARIOS];
+    let tables: &[&[Scenario]] = &[
+        audit::SCENARIOS,
+        auth::SCENARIOS,
+        error::SCENARIOS,
+        rate::SCENARIOS,
+        sandbox::SCENARIOS,
+        secret::SCENARIOS,
+        vault::SCENARIOS,
+    ];
     let scenarios = tables.iter().flat_map(|table| table.iter()).map(|scenario| {
         let (run, lab) = (scenario.run, lab.clone());
         Unit {

@@ -326,7 +326,7 @@ fn write_config(plan: &Plan, world: &World, vars: &mut Vars) -> Result<(), Start
 }
 
 /// JSON merge patch (RFC 7396).
-fn merge(into: &mut Value, patch: Value) {
+pub(crate) fn merge(into: &mut Value, patch: Value) {
     match (into, patch) {
         (Value::Object(into), Value::Object(patch)) => {
             for (key, value) in patch {
