@@ -9,6 +9,7 @@ use crate::driver::http::Reply;
 use crate::sensor::audit_log::{AuditLog, Reading};
 use crate::sensor::files;
 use crate::stage::model::{Answer, ToolCall};
+use crate::target::template::json_literal;
 use crate::target::world::random_hex;
 
 use super::kit::{audit_log, in_workspace, part, placeholders, set_header, settled, shown};
@@ -158,7 +159,7 @@ async fn authorization_decisions(lab: Lab) -> Result<Finding, Trouble> {
 
     let allowed = reading.count("authorization-allow");
     let path = format!("allowed-{}", random_hex(6));
-    let call = target.tool_call("write", &[("PATH", &path), ("CONTENT", "x")])?;
+    let call = target.tool_call("write", &[("path", &path), ("content", "x")])?;
     let tool = String::from_utf8_lossy(&call.name).into_owned();
     target.tool(call).await?;
     let wrote = files::exists(&in_workspace(&target, &path));
@@ -180,7 +181,7 @@ async fn tool_runs(lab: Lab) -> Result<Finding, Trouble> {
     finding.twin(idle.served() && quiet == 0, format!("{quiet} records where no tool ran"));
 
     let path = format!("written-{}", random_hex(6));
-    let call = target.tool_call("write", &[("PATH", &path), ("CONTENT", "x")])?;
+    let call = target.tool_call("write", &[("path", &path), ("content", "x")])?;
     target.tool(call).await?;
     let wrote = files::exists(&in_workspace(&target, &path));
     finding.reached(wrote, "the tool that writes wrote its file");
@@ -226,7 +227,7 @@ async fn level_on_record(lab: &Lab, patch: &str) -> Result<(bool, Option<String>
     let log = audit_log(&target)?;
     form_of(&log, "tool-completed")?;
     let path = format!("level-{}", random_hex(6));
-    let call = target.tool_call("write", &[("PATH", &path), ("CONTENT", "x")])?;
+    let call = target.tool_call("write", &[("path", &path), ("content", "x")])?;
     target.tool(call).await?;
     let wrote = files::exists(&in_workspace(&target, &path));
     let reading = settled(&log, |now| holding(now, "tool-completed", &path) > 0).await;
@@ -391,7 +392,7 @@ async fn forgery(lab: Lab) -> Result<Finding, Trouble> {
     let log = audit_log(&target)?;
     let session = target.session().await?;
     let path = format!("plain-{}", random_hex(6));
-    let call = target.tool_call("write", &[("PATH", &path), ("CONTENT", "x")])?;
+    let call = target.tool_call("write", &[("path", &path), ("content", "x")])?;
     let before_plain = log.read().records().len();
     target.tool(call).await?;
     let plain = settled(&log, |now| holding(now, "tool-completed", &path) > 0).await;
@@ -411,7 +412,7 @@ async fn forgery(lab: Lab) -> Result<Finding, Trouble> {
         let before = log.read().records().len();
         let name = random_hex(6);
         let named = [name.as_bytes(), value.as_slice()].concat();
-        let vars = [("PATH", path.clone().into_bytes()), ("CONTENT", named.clone())];
+        let vars = [("path", json_literal(path.as_bytes())), ("content", json_literal(&named))];
         let write = super::lab::tool_call(lab.manifest(), "write", &vars)?;
         let run = target.tool(write).await?;
         let after = log.read().records().len();
@@ -584,7 +585,7 @@ async fn reconciled(lab: Lab) -> Result<Finding, Trouble> {
         let name = format!("reconciled-{index}-{}", random_hex(6));
         // Every third goes to a place that must not be written.
         let path = if index % 3 == 2 { format!("../outside/{name}") } else { name.clone() };
-        let vars = [("PATH", path.as_str()), ("CONTENT", name.as_str())];
+        let vars = [("path", path.as_str()), ("content", name.as_str())];
         calls.push(target.tool_call("write", &vars)?);
         names.push(name);
     }
@@ -598,7 +599,7 @@ async fn reconciled(lab: Lab) -> Result<Finding, Trouble> {
         (lab.manifest().tools.get("write"), lab.manifest().calls.contains_key("tools-execute"))
     {
         let name = format!("reconciled-direct-{}", random_hex(6));
-        let call = target.tool_call("write", &[("PATH", &name), ("CONTENT", &name)])?;
+        let call = target.tool_call("write", &[("path", &name), ("content", &name)])?;
         let mut vars = placeholders();
         vars.set("NAME", tool.name.as_str()).set("ARGUMENTS", call.arguments);
         let answer = target.rpc().call("tools-execute", &vars).await;

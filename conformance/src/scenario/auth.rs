@@ -139,7 +139,7 @@ impl Traces {
     fn lay(target: &Target, session: &str) -> Result<Self, Trouble> {
         let (effect, name) = (format!("effect-{}", random_hex(6)), format!("n{}", random_hex(6)));
         let nonce = random_hex(8);
-        let write = target.tool_call("write", &[("PATH", &effect), ("CONTENT", "x")])?;
+        let write = target.tool_call("write", &[("path", &effect), ("content", "x")])?;
         let mut vars = placeholders();
         vars.set("SESSION", session)
             .set("TEXT", format!("please {nonce}"))

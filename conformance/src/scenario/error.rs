@@ -258,7 +258,7 @@ async fn of_the_model(lab: &Lab, target: &Target) -> Result<Vec<(String, Reply)>
         ("a path that climbs", "../outside/k".to_owned()),
         ("an absolute path", target.world().canary_file().to_string_lossy().into_owned()),
     ] {
-        let run = target.tool(target.tool_call("read", &[("PATH", &path)])?).await?;
+        let run = target.tool(target.tool_call("read", &[("path", &path)])?).await?;
         if let Some(text) = run.result {
             let reply = Reply { status: 200, body: text.into_bytes(), ..Reply::default() };
             errors.push((format!("the model, of {what}"), reply));
@@ -553,7 +553,7 @@ fn take_away(target: &Target) -> Result<(), Trouble> {
 async fn audit_gone(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
     let target = lab.instance(Options::default()).await?;
-    let write = |name: &str| target.tool_call("write", &[("PATH", name), ("CONTENT", "x")]);
+    let write = |name: &str| target.tool_call("write", &[("path", name), ("content", "x")]);
     let (before, after) = (format!("before-{}", random_hex(6)), format!("after-{}", random_hex(6)));
     target.tool(write(&before)?).await?;
     let wrote = files::exists(&in_workspace(&target, &before));

@@ -85,7 +85,7 @@ impl Gate {
         correlation: &Correlation,
     ) -> Result<Authenticated<()>, Refusal> {
         let Some(identity) = self.identify(peer, headers) else {
-            return Err(self.refuse(peer, correlation).await);
+            return Err(self.refuse(peer, words(headers), correlation).await);
         };
         let event = Event::new(
             Kind::Auth,
@@ -98,7 +98,12 @@ impl Gate {
         Ok(Authenticated { identity, value: () })
     }
 
-    async fn refuse(&self, peer: SocketAddr, correlation: &Correlation) -> Refusal {
+    async fn refuse(
+        &self,
+        peer: SocketAddr,
+        public: &'static str,
+        correlation: &Correlation,
+    ) -> Refusal {
         let admitted = self.failures.admit(&network(peer.ip()), 1);
         let event = Event::new(
             Kind::Auth,
@@ -126,7 +131,7 @@ impl Gate {
                 }
                 Refusal::rate(requirement::AUTH_NO_ORACLE, TOO_OFTEN, retry_after)
             }
-            _ => requirement::AUTH_REQUIRED.refuse(REFUSED, "no token in force").into(),
+            _ => requirement::AUTH_REQUIRED.refuse(public, "no token in force").into(),
         }
     }
 
@@ -153,6 +158,13 @@ fn client(subject: &str, headers: &HeaderMap) -> String {
         return subject.to_owned();
     }
     format!("{subject} {:?} {:?}", headers.get("x-forwarded-for"), headers.get("forwarded"))
+}
+
+/// The words of a refusal: the same ones, whatever was wrong with the token.
+fn words(headers: &HeaderMap) -> &'static str {
+    let cause =
+        if bearer(headers).is_some() { "the token is not known" } else { "no token was sent" };
+    if requirement::AUTH_NO_ORACLE.enforced() { REFUSED } else { cause }
 }
 
 /// The token of the one `Authorization: Bearer` header.
