@@ -1,28 +1,115 @@
 //! `attacks`: the corpora, through the suite's own library. Must never judge a record by itself.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use clawproof::corpus::{self, Corpus, Family, Outline, Surface};
+use clawproof::spec::Spec;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, io};
 use crate::summary::Ended;
 use crate::workspace::Workspace;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Action {
-    /// Check every record.
+    /// Check every record: file, line and fix of all that is wrong.
     Lint,
+    /// Begin a record: the next free number, an attack and its twin, to be filled in.
+    New(New),
+    /// Count cases by family, surface, system and requirement, and name what has none.
+    Stats,
+    /// Write MANIFEST.json and schema.json anew.
+    Manifest,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct New {
+    /// The family, such as PT.
+    family: Family,
+    /// A short name of the technique.
+    #[arg(long)]
+    title: String,
+    /// Where the attack is delivered, such as tool.path.read.
+    #[arg(long, value_parser = surface)]
+    surface: Surface,
+    /// Who writes it.
+    #[arg(long)]
+    author: String,
+}
+
+fn surface(id: &str) -> Result<Surface, String> {
+    let known = || Surface::ALL.iter().map(|surface| surface.id()).collect::<Vec<_>>().join(", ");
+    let found = Surface::ALL.iter().copied().find(|surface| surface.id() == id);
+    found.ok_or_else(|| format!("one of {}", known()))
 }
 
 pub(crate) fn run(workspace: &Workspace, action: &Action) -> Result<(), Failure> {
     match action {
-        Action::Lint => lint(workspace).map(|_| ()),
+        Action::Lint => match lint(workspace)? {
+            Ended::Passed(note) => {
+                println!("{note}");
+                Ok(())
+            }
+            Ended::Failed(why) | Ended::NotChecked(why) => Err(Failure::check(why)),
+        },
+        Action::New(new) => begin(workspace, new),
+        Action::Stats => {
+            let corpus = Corpus::load(&workspace.at("attacks")).map_err(unusable)?;
+            print!("{}", corpus::stats(&corpus, &spec()?));
+            Ok(())
+        }
+        Action::Manifest => generate(workspace),
     }
 }
 
 /// Checks every record; also a step of `test`.
 pub(crate) fn lint(workspace: &Workspace) -> Result<Ended, Failure> {
     let folder = workspace.at("attacks");
-    if !folder.is_dir() {
-        return Ok(Ended::NotChecked("there is no corpus yet".into()));
+    let findings = corpus::lint(&folder, &spec()?);
+    for finding in &findings {
+        eprintln!("{finding}");
     }
-    Err(Failure::machine("the corpus is there, but nothing in this build reads it"))
+    if !findings.is_empty() {
+        return Ok(Ended::Failed(format!("{} things are wrong with the corpus", findings.len())));
+    }
+    let corpus = Corpus::load(&folder).map_err(unusable)?;
+    let cases = corpus.cases().count();
+    Ok(Ended::Passed(format!("{} records, {cases} cases", corpus.records.len())))
+}
+
+fn begin(workspace: &Workspace, new: &New) -> Result<(), Failure> {
+    let outline = Outline {
+        family: new.family,
+        surface: new.surface,
+        title: new.title.clone(),
+        author: new.author.clone(),
+        date: corpus::today(),
+    };
+    let (path, text) = corpus::scaffold(&workspace.at("attacks"), &outline).map_err(unusable)?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(io(format!("make {}", folder.display())))?;
+    }
+    std::fs::write(&path, text).map_err(io(format!("write {}", path.display())))?;
+    println!("{}", path.display());
+    println!(
+        "fill in every CHANGE ME, then: cargo xtask attacks manifest, cargo xtask attacks lint"
+    );
+    Ok(())
+}
+
+fn generate(workspace: &Workspace) -> Result<(), Failure> {
+    let folder = workspace.at("attacks");
+    let manifest = corpus::manifest(&folder).map_err(unusable)?;
+    for (name, text) in [("MANIFEST.json", manifest), ("schema.json", corpus::schema())] {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(io(format!("write {}", path.display())))?;
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+fn spec() -> Result<Spec, Failure> {
+    Spec::load().map_err(|error| Failure::usage(error.to_string()))
+}
+
+fn unusable(error: corpus::CorpusError) -> Failure {
+    Failure::usage(error.to_string())
 }

@@ -1,14 +1,21 @@
 //! The attack corpora as data: records, payload expressions, lint, schema, manifest, statistics.
 //! Must never know how an attack is delivered or what it ended in.
 
+mod catalogue;
+mod lint;
 pub mod payload;
+mod places;
 mod record;
+mod scaffold;
 
+pub use catalogue::{Stats, manifest, schema, stats};
+pub use lint::{Finding, lint};
 pub use payload::{Expr, Role, Var, Vars};
 pub use record::{
     Capability, Case, Decision, Expect, Family, Kind, Origin, Os, Provenance, Record, Refs, Setup,
     Severity, Status, Surface,
 };
+pub use scaffold::{Outline, scaffold, today};
 
 use std::path::{Path, PathBuf};
 

@@ -343,6 +343,19 @@ pub enum Capability {
     ShortNames,
 }
 
+impl Capability {
+    /// The one system that has it, for those that name a system.
+    #[must_use]
+    pub const fn system(self) -> Option<Os> {
+        match self {
+            Self::Linux => Some(Os::Linux),
+            Self::Macos => Some(Os::Macos),
+            Self::Windows => Some(Os::Windows),
+            _ => None,
+        }
+    }
+}
+
 /// Something put into place before a case. Paths are relative to the workspace or begin with
 /// ROOT or OUTSIDE; the one who materialises them refuses any that leave the case's own world.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

@@ -28,6 +28,7 @@ pub const MAX_BYTES: u64 = 128 * 1024 * 1024;
 /// An expression for bytes. A plain JSON string is short for `{"text": ...}`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(remote = "Self", rename_all = "kebab-case")]
+#[schemars(transform = short_form)]
 pub enum Expr {
     /// The UTF-8 bytes of a string.
     Text(String),
@@ -254,6 +255,13 @@ pub enum PayloadError {
     /// Digits, counts or parts that do not make sense.
     #[error("{0}")]
     Malformed(String),
+}
+
+/// The schema of an expression knows the short form too.
+fn short_form(schema: &mut schemars::Schema) {
+    if let Some(serde_json::Value::Array(forms)) = schema.get_mut("oneOf") {
+        forms.insert(0, serde_json::json!({"type": "string", "description": "The UTF-8 bytes."}));
+    }
 }
 
 // `remote = "Self"` makes the derived forms inherent functions; the trait forms add the short form.
