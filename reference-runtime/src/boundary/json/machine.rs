@@ -15,6 +15,22 @@ pub(super) enum Fault {
     Strict(&'static str),
 }
 
+/// Who looks on while a document is scanned. What it shows of keys is whole only where the document
+/// comes in one piece.
+pub(super) trait Observer<'bytes> {
+    /// A container begins.
+    fn open(&mut self) {}
+    /// It ends.
+    fn close(&mut self) {}
+    /// A key, as it is spelled between its quotes.
+    fn key(&mut self, _raw: &'bytes [u8]) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// Nobody looks on.
+impl Observer<'_> for () {}
+
 /// What may come next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
@@ -33,7 +49,8 @@ enum Next {
     LowEscape(bool),
     LowMark(bool),
     LowDigits(bool, u8, u16),
-    Literal(&'static [u8]),
+    /// Inside `true`, `false` or `null`: the bytes still to come, the next one lowest.
+    Literal(u32),
     Number,
 }
 
@@ -55,21 +72,34 @@ impl Machine {
         Self { next: Next::Value, depth: 0, deepest, objects: 0, number: Number::default() }
     }
 
-    /// Takes bytes of valid UTF-8, cut between characters. An error says how far it came.
-    pub(super) fn run(&mut self, bytes: &[u8]) -> Result<(), (Fault, usize)> {
+    /// Takes bytes of valid UTF-8, cut between characters, and shows the observer what they hold.
+    /// An error says how far it came.
+    pub(super) fn run<'bytes, O: Observer<'bytes>>(
+        &mut self,
+        bytes: &'bytes [u8],
+        observer: &mut O,
+    ) -> Result<(), (Fault, usize)> {
         let mut at = 0;
+        let mut string = 0;
         while let Some(rest) = bytes.get(at..)
             && let Some(byte) = rest.first()
         {
-            if let Next::String(_) = self.next {
-                let plain = plain_run(rest);
-                if plain > 0 {
-                    at += plain;
-                    continue;
+            if let Next::String(key) = self.next {
+                at += plain_run(rest);
+                if key && bytes.get(at) == Some(&b'"') {
+                    let raw = bytes.get(string..at).unwrap_or_default();
+                    observer.key(raw).map_err(|fault| (fault, at))?;
                 }
+                let Some(end) = bytes.get(at) else { break };
+                self.string(*end, key).map_err(|fault| (fault, at))?;
+                at += 1;
+                continue;
             }
-            self.step(*byte).map_err(|fault| (fault, at))?;
+            self.step(*byte, observer).map_err(|fault| (fault, at))?;
             at += 1;
+            if *byte == b'"' {
+                string = at;
+            }
         }
         Ok(())
     }
@@ -88,17 +118,20 @@ impl Machine {
     }
 
     #[inline]
-    fn step(&mut self, byte: u8) -> Result<(), Fault> {
+    fn step<'bytes, O: Observer<'bytes>>(
+        &mut self,
+        byte: u8,
+        observer: &mut O,
+    ) -> Result<(), Fault> {
         if byte == 0 && requirement::INPUT_NULL_BYTE.enforced() {
             return Err(Fault::Null);
         }
         match self.next {
-            Next::String(key) => self.string(byte, key),
             Next::Number if self.number.push(byte).map_err(Fault::Strict)? => Ok(()),
             Next::Number => {
                 self.number.finish().map_err(Fault::Strict)?;
                 self.next = Next::CommaOrClose;
-                self.between(byte)
+                self.between(byte, observer)
             }
             Next::Escape(key) => self.escape(byte, key),
             Next::Unicode(key, left, unit) => self.unicode(byte, key, left, unit),
@@ -107,7 +140,7 @@ impl Machine {
             Next::LowEscape(_) | Next::LowMark(_) => Err(Fault::Strict("a lone surrogate")),
             Next::LowDigits(key, left, unit) => self.low(byte, key, left, unit),
             Next::Literal(rest) => self.literal(byte, rest),
-            _ => self.between(byte),
+            _ => self.between(byte, observer),
         }
     }
 
@@ -117,36 +150,46 @@ impl Machine {
     }
 
     /// Between tokens: white space, or the first byte of a token.
-    fn between(&mut self, byte: u8) -> Result<(), Fault> {
+    fn between<'bytes, O: Observer<'bytes>>(
+        &mut self,
+        byte: u8,
+        observer: &mut O,
+    ) -> Result<(), Fault> {
         if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
             return Ok(());
         }
         match (self.next, byte) {
-            (Next::Value | Next::ValueOrClose, _) if self.opens_value(byte)? => Ok(()),
+            (Next::Value | Next::ValueOrClose, _) if self.opens_value(byte, observer)? => Ok(()),
             (Next::KeyOrClose | Next::Key, b'"') => self.then(Next::String(true)),
             (Next::Colon, b':') => self.then(Next::Value),
             (Next::CommaOrClose, b',') if self.depth > 0 => {
                 self.then(if self.in_object() { Next::Key } else { Next::Value })
             }
-            (Next::CommaOrClose | Next::KeyOrClose, b'}') if self.in_object() => self.close(),
+            (Next::CommaOrClose | Next::KeyOrClose, b'}') if self.in_object() => {
+                self.close(observer)
+            }
             (Next::CommaOrClose | Next::ValueOrClose, b']')
                 if self.depth > 0 && !self.in_object() =>
             {
-                self.close()
+                self.close(observer)
             }
             (Next::CommaOrClose, _) if self.depth == 0 => Err(Fault::Strict("trailing data")),
             _ => Err(Fault::Strict("an unexpected character")),
         }
     }
 
-    fn opens_value(&mut self, byte: u8) -> Result<bool, Fault> {
+    fn opens_value<'bytes, O: Observer<'bytes>>(
+        &mut self,
+        byte: u8,
+        observer: &mut O,
+    ) -> Result<bool, Fault> {
         match byte {
             b'"' => self.next = Next::String(false),
-            b'{' => self.open(true)?,
-            b'[' => self.open(false)?,
-            b't' => self.next = Next::Literal(b"rue"),
-            b'f' => self.next = Next::Literal(b"alse"),
-            b'n' => self.next = Next::Literal(b"ull"),
+            b'{' => self.open(true, observer)?,
+            b'[' => self.open(false, observer)?,
+            b't' => self.next = Next::Literal(u32::from_le_bytes(*b"rue\0")),
+            b'f' => self.next = Next::Literal(u32::from_le_bytes(*b"alse")),
+            b'n' => self.next = Next::Literal(u32::from_le_bytes(*b"ull\0")),
             b'-' | b'0'..=b'9' => {
                 self.number = Number::start(byte);
                 self.next = Next::Number;
@@ -156,19 +199,25 @@ impl Machine {
         Ok(true)
     }
 
-    fn open(&mut self, object: bool) -> Result<(), Fault> {
+    fn open<'bytes, O: Observer<'bytes>>(
+        &mut self,
+        object: bool,
+        observer: &mut O,
+    ) -> Result<(), Fault> {
         if self.depth >= self.deepest && requirement::INPUT_JSON_DEPTH.enforced() {
             return Err(Fault::Depth);
         }
         if self.depth >= BITS {
             return Err(Fault::Strict("nesting that no parser here takes"));
         }
+        observer.open();
         self.objects = (self.objects << 1) | u128::from(object);
         self.depth += 1;
         self.then(if object { Next::KeyOrClose } else { Next::ValueOrClose })
     }
 
-    fn close(&mut self) -> Result<(), Fault> {
+    fn close<'bytes, O: Observer<'bytes>>(&mut self, observer: &mut O) -> Result<(), Fault> {
+        observer.close();
         self.objects >>= 1;
         self.depth -= 1;
         self.then(Next::CommaOrClose)
@@ -178,8 +227,10 @@ impl Machine {
         self.depth > 0 && self.objects & 1 == 1
     }
 
+    /// The byte at which the plain part of a string ends.
     fn string(&mut self, byte: u8, key: bool) -> Result<(), Fault> {
         match byte {
+            0 if requirement::INPUT_NULL_BYTE.enforced() => Err(Fault::Null),
             b'"' => self.then(if key { Next::Colon } else { Next::CommaOrClose }),
             b'\\' => self.then(Next::Escape(key)),
             0x00..=0x1f => Err(Fault::Strict("a raw control character in a string")),
@@ -218,11 +269,11 @@ impl Machine {
         }
     }
 
-    fn literal(&mut self, byte: u8, rest: &'static [u8]) -> Result<(), Fault> {
-        match rest.split_first() {
-            Some((first, [])) if *first == byte => self.then(Next::CommaOrClose),
-            Some((first, rest)) if *first == byte => self.then(Next::Literal(rest)),
-            _ => Err(Fault::Strict("an unknown word")),
+    fn literal(&mut self, byte: u8, rest: u32) -> Result<(), Fault> {
+        match (rest & 0xff == u32::from(byte), rest >> 8) {
+            (true, 0) => self.then(Next::CommaOrClose),
+            (true, rest) => self.then(Next::Literal(rest)),
+            (false, _) => Err(Fault::Strict("an unknown word")),
         }
     }
 }
@@ -236,19 +287,44 @@ fn hex_digit(byte: u8) -> Result<u16, Fault> {
     }
 }
 
-/// How many bytes at the front a string may hold as they are. Whole chunks go through one
-/// comparison without branches, which the compiler turns into vector instructions.
+/// How many bytes at the front a string may hold as they are. Whole chunks go through comparisons
+/// without branches, which the compiler turns into vector instructions; the place of the first
+/// other byte is found a word at a time.
 #[inline]
-pub(super) fn plain_run(bytes: &[u8]) -> usize {
-    let plain = |byte: u8| (byte >= 0x20) & (byte != b'"') & (byte != b'\\');
+fn plain_run(bytes: &[u8]) -> usize {
     let (chunks, _) = bytes.as_chunks::<32>();
-    let whole = chunks
-        .iter()
-        .take_while(|chunk| chunk.iter().fold(true, |all, byte| all & plain(*byte)))
-        .count()
-        * 32;
-    let rest = bytes.get(whole..).unwrap_or_default();
-    whole + rest.iter().take_while(|byte| plain(**byte)).count()
+    let mut plain = 0;
+    for chunk in chunks {
+        let special = chunk.iter().fold(0, |any, byte| {
+            any | u8::from(*byte < 0x20) | u8::from(*byte == b'"') | u8::from(*byte == b'\\')
+        });
+        if special != 0 {
+            break;
+        }
+        plain += chunk.len();
+    }
+    let rest = bytes.get(plain..).unwrap_or_default();
+    let (words, tail) = rest.as_chunks::<8>();
+    for word in words {
+        let special = specials(u64::from_le_bytes(*word));
+        if special != 0 {
+            return plain + special.trailing_zeros() as usize / 8;
+        }
+        plain += word.len();
+    }
+    plain + tail.iter().take_while(|byte| !matches!(byte, 0..0x20 | b'"' | b'\\')).count()
+}
+
+/// The high bit of each byte that is a control character, a quote or a backslash. A borrow can set
+/// further bits above the first one, never below it.
+#[inline]
+fn specials(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let zero = |bytes: u64| bytes.wrapping_sub(ONES) & !bytes;
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    (control | zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))))
+        & HIGH
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod unique;
 
 use std::borrow::Cow;
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 pub use self::{relaxed::relaxed, scanner::Scanner};
 use super::{Checked, Limits};
@@ -24,20 +24,49 @@ pub const MAX_DEPTH: usize = 127;
 
 const INVALID: &str = "the JSON is not valid";
 
-/// Parses a whole document: the scan, then duplicate keys (however they are spelled), then `T`.
+/// Parses a whole document: the scan, with duplicate keys (however they are spelled), then `T`.
 ///
 /// # Errors
 /// The requirement of Layer 1 that the document breaks; `input.json-strict` also where it is not
 /// a `T`.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<Checked<T>, Rejection> {
-    let text = scanner::scanned(bytes, limits)?;
-    let parsed = if requirement::INPUT_JSON_STRICT.enforced() {
-        unique::keys(&text).map_err(|key| strict(format!("duplicate key {key:?}")))?;
-        serde_json::from_str(&text).map_err(|error| error.to_string())
-    } else {
-        lenient::parse(&text)
-    };
-    parsed.map(Checked::new).map_err(strict)
+    let document = Document::read(bytes, limits)?;
+    serde_json::from_str(&document.0).map(Checked::new).map_err(|error| strict(error.to_string()))
+}
+
+/// A document that was scanned as a whole, its keys too; its parts can be parsed without a copy.
+#[derive(Clone, Debug)]
+pub struct Document<'bytes>(Cow<'bytes, str>);
+
+impl<'bytes> Document<'bytes> {
+    /// Scans a whole document.
+    ///
+    /// # Errors
+    /// The requirement of Layer 1 that it breaks.
+    pub fn read(bytes: &'bytes [u8], limits: &Limits) -> Result<Self, Rejection> {
+        let text = scanner::scanned(bytes, limits)?;
+        if requirement::INPUT_JSON_STRICT.enforced() {
+            Ok(Self(text))
+        } else {
+            lenient::repaired(&text).map(|text| Self(Cow::Owned(text))).map_err(strict)
+        }
+    }
+
+    /// The document as a `T`, which may borrow from it (`&str`, `&RawValue`).
+    ///
+    /// # Errors
+    /// `input.json-strict`: it is not a `T`.
+    pub fn parse<'document, T: Deserialize<'document>>(
+        &'document self,
+    ) -> Result<Checked<T>, Rejection> {
+        serde_json::from_str(&self.0).map(Checked::new).map_err(|error| strict(error.to_string()))
+    }
+
+    /// The text of the document.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Scans a whole document without parsing it. Duplicate keys are left to [`parse`]: they cannot be
@@ -46,7 +75,9 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<Check
 /// # Errors
 /// The requirement of Layer 1 that the document breaks first.
 pub fn scan(bytes: &[u8], limits: &Limits) -> Result<(), Rejection> {
-    scanner::scanned(bytes, limits).map(drop::<Cow<'_, str>>)
+    let mut scanner = Scanner::new(limits);
+    scanner.feed(bytes)?;
+    scanner.finish()
 }
 
 fn strict(cause: String) -> Rejection {

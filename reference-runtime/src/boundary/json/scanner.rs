@@ -10,7 +10,8 @@ use super::{
     super::Limits,
     INVALID, MAX_DEPTH,
     lenient::Lenient,
-    machine::{Fault, Machine},
+    machine::{Fault, Machine, Observer},
+    unique::Unique,
 };
 use crate::{audit::Rejection, requirement};
 
@@ -131,8 +132,16 @@ impl Scanner {
     }
 
     fn run(&mut self, bytes: &[u8]) -> Result<(), Rejection> {
+        self.run_before(bytes, &mut ())
+    }
+
+    fn run_before<'bytes>(
+        &mut self,
+        bytes: &'bytes [u8],
+        observer: &mut impl Observer<'bytes>,
+    ) -> Result<(), Rejection> {
         let done = match &mut self.grammar {
-            Grammar::Strict(machine) => machine.run(bytes),
+            Grammar::Strict(machine) => machine.run(bytes, observer),
             Grammar::Lenient(lenient) => lenient.run(bytes),
         };
         done.map_err(|(fault, at)| self.refuse(fault, at))?;
@@ -156,8 +165,8 @@ impl Scanner {
     }
 }
 
-/// Scans a whole document and returns its text: borrowed, but where `input.utf8` is knocked out
-/// and the text had to be repaired.
+/// Scans a whole document, its keys too, and returns its text: borrowed, but where `input.utf8` is
+/// knocked out and the text had to be repaired.
 pub(super) fn scanned<'bytes>(
     bytes: &'bytes [u8],
     limits: &Limits,
@@ -167,7 +176,7 @@ pub(super) fn scanned<'bytes>(
     if bytes.len() <= limits.body_bytes
         && let Ok(text) = simdutf8::basic::from_utf8(bytes)
     {
-        scanner.run(bytes)?;
+        scanner.run_before(bytes, &mut Unique::default())?;
         scanner.finish()?;
         return Ok(Cow::Borrowed(text));
     }
