@@ -40,6 +40,7 @@ pub(crate) const PROBES: &[Probe] = &[
         id: "kern.userns",
         what: "Makes a user namespace of its own.",
         why: "Inside it the tool holds every capability, and most kernel exploits begin there.",
+        needs: &[Need::UserNamespaces],
         observer: "the namespace link of the process, read from outside, is another than its sibling's",
         action: |params| {
             let mut sibling = held_child(params).spawn()?;
@@ -58,6 +59,7 @@ pub(crate) const PROBES: &[Probe] = &[
         what: "Makes user and mount namespaces and mounts a filesystem in them.",
         why: "Mounting opens filesystem parsers and hides or uncovers paths.",
         references: &["CVE-2022-0185 (secondary source)"],
+        needs: &[Need::UserNamespaces],
         observer: "the mount stands in /proc/<pid>/mountinfo, read from outside",
         action: mount_in_userns,
         ..HOLD
@@ -66,7 +68,7 @@ pub(crate) const PROBES: &[Probe] = &[
         id: "kern.clone3-userns",
         what: "Makes a child in a user namespace of its own by clone3.",
         why: "A filter cannot look into clone3's arguments, so one that allows it allows this.",
-        needs: &[Need::Perl],
+        needs: &[Need::UserNamespaces, Need::Perl],
         observer: "a process of the run is in another user namespace than its parent, read from outside",
         action: clone3,
         ..HOLD
@@ -76,6 +78,7 @@ pub(crate) const PROBES: &[Probe] = &[
         what: "Makes user, mount and cgroup namespaces and mounts the cgroup filesystem.",
         why: "Through release_agent and limits it reaches the host's processes.",
         references: &["CVE-2022-0492 (secondary source)"],
+        needs: &[Need::UserNamespaces],
         observer: "the mount stands in /proc/<pid>/mountinfo, read from outside",
         action: |params| mount_in_namespaces(params, CloneFlags::CLONE_NEWCGROUP, "cgroup2", None),
         ..HOLD
@@ -103,7 +106,7 @@ pub(crate) const PROBES: &[Probe] = &[
         what: "Makes an io_uring instance.",
         why: "Its operations go past system call filters, and its code had many flaws.",
         relaxed: Expect::HoldOrDegraded,
-        needs: &[Need::Perl],
+        needs: &[Need::IoUring, Need::Perl],
         observer: "the descriptor of the instance, seen from outside",
         action: |params| open_by_number(params, 425, 425, r#"(8, my $p = "\0" x 248)"#),
         ..HOLD
@@ -113,7 +116,7 @@ pub(crate) const PROBES: &[Probe] = &[
         what: "Opens a performance counter of the kernel.",
         why: "Counters tell about other processes and had many flaws.",
         relaxed: Expect::HoldOrDegraded,
-        needs: &[Need::Perl],
+        needs: &[Need::Perf, Need::Perl],
         observer: "the descriptor of the counter, seen from outside",
         action: |params| {
             let attributes =

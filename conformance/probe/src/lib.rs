@@ -76,6 +76,14 @@ pub enum Need {
     CoreFile,
     /// `dev.tty.legacy_tiocsti` is on.
     LegacyTiocsti,
+    /// Processes of one user may trace each other (Yama's `ptrace_scope` is 0).
+    Tracing,
+    /// Ordinary users may make user namespaces.
+    UserNamespaces,
+    /// Ordinary users may count their own processes' events (`perf_event_paranoid` is at most 2).
+    Perf,
+    /// Ordinary users may use `io_uring` (`io_uring_disabled` is 0).
+    IoUring,
     /// Two gigabytes of free memory, so that the bomb hurts nobody.
     Memory,
 }

@@ -53,6 +53,7 @@ pub(crate) const PROBES: &[Probe] = &[
         id: "proc.ptrace",
         what: "Attaches to a process of the host as a debugger.",
         why: "A debugger reads and changes everything in the process.",
+        needs: &[Need::Tracing],
         observer: "the canary process has a tracer, or was killed by it",
         action: trace,
         ..HOLD
@@ -61,6 +62,7 @@ pub(crate) const PROBES: &[Probe] = &[
         id: "proc.vm-readv",
         what: "Reads the memory of a process of the host.",
         why: "Keys that are in no file are in memory.",
+        needs: &[Need::Tracing],
         observer: "the random text in that memory comes out of the sandbox",
         action: read_memory,
         ..HOLD

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clawproof_probe::{Expect, Need, Probe, reversed, step};
+use tokio::sync::OnceCell;
 
 use crate::driver::launcher::Launcher;
 use crate::driver::{Confine, DriverError, Ran, RunLimits};
@@ -128,13 +129,15 @@ pub fn binary() -> Result<PathBuf, Trouble> {
 pub struct Pool {
     lab: Lab,
     idle: Arc<Mutex<Vec<Target>>>,
+    /// Why the launcher runs nothing at all, looked at once.
+    useless: Arc<OnceCell<Option<String>>>,
 }
 
 impl Pool {
     /// A pool for a laboratory's target; nothing is started yet.
     #[must_use]
     pub fn new(lab: &Lab) -> Self {
-        Self { lab: lab.clone(), idle: Arc::default() }
+        Self { lab: lab.clone(), idle: Arc::default(), useless: Arc::default() }
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Target>> {
@@ -170,6 +173,10 @@ pub async fn case(pool: &Pool, probe: &'static Probe) -> Result<Finding, Trouble
             let world = World::new()?;
             let (path, knockout) = (lab.binary(), lab.knockout());
             let launcher = Launcher::of(manifest, path, knockout, &world, &program)?;
+            let useless = pool.useless.get_or_try_init(|| useless(&launcher)).await?;
+            if let Some(words) = useless {
+                return Err(Trouble::Target(words.clone()));
+            }
             let asked = manifest.launcher.as_ref().and_then(|launcher| launcher.level.as_deref());
             let level = if asked == Some("relaxed") { Level::Relaxed } else { Level::Strict };
             run(probe, &Subject::launcher(&launcher, &world, level), &program).await
@@ -190,6 +197,16 @@ pub async fn case(pool: &Pool, probe: &'static Probe) -> Result<Finding, Trouble
             found
         }
     }
+}
+
+/// Why a launcher does not even run `/usr/bin/true`, in its own words; probes of it would say
+/// nothing but that.
+async fn useless(launcher: &Launcher<'_>) -> Result<Option<String>, Trouble> {
+    let ran = launcher.run(&["/usr/bin/true".to_owned()], RunLimits::default()).await?;
+    if ran.code == Some(0) {
+        return Ok(None);
+    }
+    Ok(Some(format!("the launcher does not even run /usr/bin/true here ({})", words(&ran, ""))))
 }
 
 /// What a probe is run against.

@@ -18,6 +18,10 @@ pub(super) fn word(need: Need) -> &'static str {
         Need::Runtime => "a runtime between the tool and its caller",
         Need::CoreFile => "a kernel that writes core files into the working folder",
         Need::LegacyTiocsti => "dev.tty.legacy_tiocsti = 1",
+        Need::Tracing => "tracing between processes of one user (kernel.yama.ptrace_scope = 0)",
+        Need::UserNamespaces => "user namespaces for ordinary users",
+        Need::Perf => "performance counters for ordinary users (perf_event_paranoid <= 2)",
+        Need::IoUring => "io_uring for ordinary users (kernel.io_uring_disabled = 0)",
         Need::Memory => "2 GB of free memory",
     }
 }
@@ -43,10 +47,23 @@ fn offered(need: Need) -> bool {
         Need::Launch | Need::Runtime => true,
         Need::CoreFile => {
             let pattern = read("/proc/sys/kernel/core_pattern");
-            !pattern.trim().is_empty() && !pattern.starts_with(['|', '/'])
+            let hard = super::outside::limit(std::process::id(), "Max core file size");
+            !pattern.trim().is_empty()
+                && !pattern.starts_with(['|', '/'])
+                && !matches!(hard, Some([_, Some(0)]))
         }
         // Kernels before 6.2 have no such switch and always allow it.
         Need::LegacyTiocsti => !read("/proc/sys/dev/tty/legacy_tiocsti").starts_with('0'),
+        // A switch that is not there forbids nothing.
+        Need::Tracing => switch("/proc/sys/kernel/yama/ptrace_scope").unwrap_or(0) == 0,
+        Need::UserNamespaces => {
+            switch("/proc/sys/user/max_user_namespaces").unwrap_or(0) > 0
+                && switch("/proc/sys/kernel/unprivileged_userns_clone").unwrap_or(1) == 1
+                && switch("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").unwrap_or(0)
+                    == 0
+        }
+        Need::Perf => switch("/proc/sys/kernel/perf_event_paranoid").is_some_and(|it| it <= 2),
+        Need::IoUring => switch("/proc/sys/kernel/io_uring_disabled").unwrap_or(0) == 0,
         Need::Memory => {
             let text = read("/proc/meminfo");
             let free = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
@@ -54,6 +71,11 @@ fn offered(need: Need) -> bool {
             free.is_some_and(|kilobytes| kilobytes > 2_000_000)
         }
     }
+}
+
+/// The number in a file of /proc/sys.
+fn switch(path: &str) -> Option<i64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// A turn at what only one may do at a time on a machine: signalling all processes of a user, or
