@@ -114,7 +114,11 @@ async fn rpc(
     };
     let incoming = match incoming.await {
         Ok(incoming) => incoming,
-        Err(refusal) => return refusal.respond(None, &correlation),
+        Err(refusal) => {
+            #[cfg(feature = "knockout")]
+            fall_over();
+            return refusal.respond(None, &correlation);
+        }
     };
     // What was taken up runs to its end and is recorded, also when the caller hangs up.
     let work = {
@@ -183,6 +187,15 @@ async fn nothing_here(Extension(correlation): Extension<Correlation>) -> Respons
 async fn wrong_method(Extension(correlation): Extension<Correlation>) -> Response {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, -32600, "the path takes another HTTP method")
         .respond(None, &correlation)
+}
+
+/// What `error.no-panic` prevents: a server that trusts every body to be sound and dies of one
+/// that is not.
+#[cfg(feature = "knockout")]
+fn fall_over() {
+    if !requirement::ERROR_NO_PANIC.enforced() {
+        std::process::abort();
+    }
 }
 
 /// The answer to a panic; the panic hook has logged its cause.
