@@ -211,7 +211,7 @@ fn requirements(
         }
         let (verdict, reason) = match plan.manifest.unsupported(&row.id) {
             Some(reason) => (Some(Verdict::Unsupported), reason.to_owned()),
-            None => requirement(&of_row),
+            None => requirement(&of_row, |case| benign(selection, case)),
         };
         let passed = of_row.iter().filter(|case| case.verdict == Verdict::Pass).count();
         Some(RequirementResult {
@@ -227,8 +227,19 @@ fn requirements(
     .collect()
 }
 
-/// Any failure fails; an error of the suite is one; then a single conclusive pass is enough.
-fn requirement(cases: &[&CaseResult]) -> (Option<Verdict>, String) {
+fn benign(selection: &Selection, case: &CaseResult) -> bool {
+    matches!(
+        selection.items.get(&case.case),
+        Some(Item::Case { case, .. }) if case.kind == Kind::Benign
+    )
+}
+
+/// Any failure fails; an error of the suite is one; then a single conclusive pass is enough. Where
+/// attacks witness the requirement, it must be one of theirs: twins alone show no defence.
+fn requirement(
+    cases: &[&CaseResult],
+    benign: impl Fn(&CaseResult) -> bool,
+) -> (Option<Verdict>, String) {
     let order = [
         Verdict::Fail,
         Verdict::HarnessError,
@@ -237,8 +248,13 @@ fn requirement(cases: &[&CaseResult]) -> (Option<Verdict>, String) {
         Verdict::Unsupported,
         Verdict::NotApplicable,
     ];
+    let counts = |case: &CaseResult| case.verdict != Verdict::NotApplicable && !benign(case);
+    let attacked = cases.iter().any(|case| counts(case));
     for verdict in order {
-        if let Some(case) = cases.iter().find(|case| case.verdict == verdict) {
+        let found = cases.iter().find(|case| {
+            case.verdict == verdict && (verdict != Verdict::Pass || !attacked || counts(case))
+        });
+        if let Some(case) = found {
             let reason = match verdict {
                 Verdict::Pass => "every conclusive case held".to_owned(),
                 _ => format!("{}: {}", case.case, case.reason),
@@ -246,7 +262,8 @@ fn requirement(cases: &[&CaseResult]) -> (Option<Verdict>, String) {
             return (Some(verdict), reason);
         }
     }
-    (None, "no case of this suite witnesses it".to_owned())
+    let none = "no case of this suite witnesses it";
+    (None, none.to_owned())
 }
 
 #[cfg(test)]
@@ -271,7 +288,7 @@ mod tests {
         use Verdict::{Fail, HarnessError, Inconclusive, NotApplicable, Pass, Unsupported};
         let of = |verdicts: &[Verdict]| {
             let cases: Vec<CaseResult> = verdicts.iter().map(|it| case(*it)).collect();
-            requirement(&cases.iter().collect::<Vec<_>>()).0
+            requirement(&cases.iter().collect::<Vec<_>>(), |_| false).0
         };
         assert_eq!(of(&[Pass, Fail]), Some(Fail));
         assert_eq!(of(&[Pass, HarnessError]), Some(HarnessError));
@@ -279,5 +296,17 @@ mod tests {
         assert_eq!(of(&[Inconclusive, NotApplicable]), Some(Inconclusive));
         assert_eq!(of(&[NotApplicable, Unsupported]), Some(Unsupported));
         assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn twins_alone_show_no_defence() {
+        let mut twin = case(Verdict::Pass);
+        twin.case = "twin".into();
+        let attack = |verdict| case(verdict);
+        let of = |cases: &[&CaseResult]| requirement(cases, |case| case.case == "twin").0;
+        assert_eq!(of(&[&twin, &attack(Verdict::Inconclusive)]), Some(Verdict::Inconclusive));
+        assert_eq!(of(&[&twin, &attack(Verdict::Pass)]), Some(Verdict::Pass));
+        assert_eq!(of(&[&twin, &attack(Verdict::NotApplicable)]), Some(Verdict::Pass));
+        assert_eq!(of(&[&twin]), Some(Verdict::Pass));
     }
 }
