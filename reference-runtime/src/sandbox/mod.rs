@@ -3,9 +3,11 @@
 //! never know who asked for a call or what the answer is for.
 
 pub mod launch;
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "no backend here reads it yet"))]
 mod output;
 pub mod plan;
 pub mod policy;
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "no backend here reads it yet"))]
 mod run;
 pub mod shim;
 

@@ -4,27 +4,30 @@
 use super::run::{Job, Ran, Refusal, Setting, Stop};
 use crate::audit::Rejection;
 
-/// No value of this type exists: there is nothing to run a tool with.
+/// There is nothing to run a tool with: every method refuses.
 #[derive(Debug)]
-pub(super) enum Backend {}
+pub(super) struct Backend;
 
 impl Backend {
-    /// Always refuses.
+    /// Never fails; what it returns refuses.
     pub(super) fn new(_setting: &Setting) -> Result<Self, Refusal> {
-        Err(Refusal::new(
-            "tools do not run on Windows: its sandbox is not implemented yet",
-            "no backend for Windows (Job Objects with AppContainer)",
-        ))
+        Ok(Self)
     }
 
-    /// The mechanism and its version.
+    /// Refuses: there is no mechanism.
     pub(super) fn name(&self) -> Result<String, Refusal> {
-        match *self {}
+        Err(refusal())
     }
 
-    /// Runs a job, until it ends or `stop` resolves.
-    #[expect(clippy::unused_async, reason = "the same face as the backend that exists")]
+    /// Refuses, at every level.
     pub(super) async fn run(&self, _job: Job, _stop: Stop) -> Result<Ran, Rejection> {
-        match *self {}
+        Err(refusal().reject())
     }
+}
+
+fn refusal() -> Refusal {
+    Refusal::new(
+        "tools do not run on Windows: its sandbox is not implemented yet",
+        "no backend for Windows (Job Objects with AppContainer)",
+    )
 }
