@@ -36,14 +36,14 @@ pub(crate) fn run(
     let config = parts::with_workspace(config, arguments.workspace)?;
     let state = arguments.state.make()?;
     let runtime = runtime()?;
-    // Bound first: a port that is taken is the commonest mistake and the cheapest to find.
+    let _entered = runtime.enter();
+    let parts = parts::build(&config, &state, password, &redactor)?;
+    // Bound last: who can connect is served, and not closed in the face.
     let listen = arguments.listen.unwrap_or(config.gateway.listen);
     let server = runtime
         .block_on(Server::bind(listen))
         .map_err(|error| Failure::Failed(format!("{listen} cannot be listened on: {error}")))?;
     let address = server.address();
-    let _entered = runtime.enter();
-    let parts = parts::build(&config, &state, password, &redactor)?;
     let gateway = Gateway::new(config, address, parts.agent, Tokens::at(&state), parts.vault);
     println!("clawproof-runtime listens on http://{address}");
     tracing::info!(%address, "serving");
