@@ -1,5 +1,7 @@
-//! The suite's command: `clawproof run | spec | probe | targets | schema`.
+//! The suite's command: `clawproof run | verify | key | spec | probe | targets | schema`.
 //! It must never decide a verdict: it calls the library and says what it said.
+
+mod command;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -20,6 +22,8 @@ use clawproof::target::shipped;
 use clawproof::target::template::nearest;
 use clawproof::verdict::Exit;
 
+use command::certify::{self, KeyArgs, SignArgs, VerifyArgs};
+
 /// Shows, black-box, which defences of an agent runtime or sandbox hold.
 #[derive(Parser)]
 #[command(
@@ -36,6 +40,10 @@ struct Cli {
 enum Mode {
     /// Attack a target and say what held.
     Run(Box<RunArgs>),
+    /// Check a certificate, offline.
+    Verify(VerifyArgs),
+    /// Make a key pair to sign certificates with.
+    Key(KeyArgs),
     /// List the requirements.
     Spec,
     /// List the boundary probes.
@@ -102,11 +110,15 @@ struct RunArgs {
     /// Show no progress.
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    sign: SignArgs,
 }
 
 fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Mode::Run(args) => attack(&args),
+        Mode::Verify(args) => certify::verify(&args),
+        Mode::Key(args) => certify::make_key(&args),
         Mode::Spec => list_spec(),
         Mode::Probe { .. } => list_probes(),
         Mode::Targets => list_targets(),
@@ -125,6 +137,10 @@ fn usage(words: impl ToString) -> (Exit, String) {
 }
 
 fn attack(args: &RunArgs) -> Said {
+    let key = certify::signing_key(&args.sign)?;
+    if key.is_some() && args.matrix.is_some() {
+        return Err(usage("a certificate stands on the shipped kill matrix: leave out --matrix"));
+    }
     let (manifest, text) = manifest(&args.target)?;
     let program = Program::find(&manifest, args.bin.as_deref()).map_err(usage)?;
     let spec = Spec::load().map_err(|error| (Exit::Harness, error.to_string()))?;
@@ -156,15 +172,18 @@ fn attack(args: &RunArgs) -> Said {
         manifest: digest(text.as_bytes()),
     };
     let report = Report::new(&plan, results, target);
+    let json =
+        serde_json::to_vec_pretty(&report).map_err(|error| (Exit::Harness, error.to_string()))?;
     if let Some(path) = &args.json {
-        let json = serde_json::to_vec_pretty(&report)
-            .map_err(|error| (Exit::Harness, error.to_string()))?;
-        std::fs::write(path, json)
+        std::fs::write(path, &json)
             .map_err(|error| usage(format!("cannot write {}: {error}", path.display())))?;
     }
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let style = Style { colour, again: again(args, &plan), evidence: args.evidence };
     print(render(&report, &style).lines().map(str::to_owned));
+    if let Some(key) = &key {
+        certify::certify(&args.sign, key, &report, &json)?;
+    }
     Ok(ExitCode::from(report.summary.exit))
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The catalogue of revision 2026-11 as it is shipped.
-const EMBEDDED: &str = include_str!("../spec/2026-11.toml");
+pub const EMBEDDED: &str = include_str!("../spec/2026-11.toml");
 
 /// The catalogue of one revision.
 #[derive(Clone, Debug, Deserialize, Serialize)]

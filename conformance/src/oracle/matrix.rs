@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// The matrix that this suite was released with.
-const SHIPPED: &str = include_str!("../../spec/kill-matrix.json");
+pub const SHIPPED: &str = include_str!("../../spec/kill-matrix.json");
 
 /// The matrix as its file holds it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]

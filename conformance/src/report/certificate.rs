@@ -283,3 +283,106 @@ fn same(what: &'static str, bytes: &[u8], certified: &str) -> Result<(), Certifi
         Err(CertificateError::Mismatch(what, digest, certified.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::json::{Environment, Summary, TargetFacts};
+    use crate::run::RequirementResult;
+    use crate::spec::Layer;
+
+    fn report() -> Report {
+        let row = |id: &str, verdict| RequirementResult {
+            id: id.to_owned(),
+            layer: Layer::Input,
+            level: Level::Must,
+            verdict,
+            reason: String::new(),
+            cases: 1,
+            passed: 1,
+        };
+        Report {
+            schema: crate::report::json::SCHEMA.to_owned(),
+            suite: "0.1.0".to_owned(),
+            revision: "2026-11".to_owned(),
+            corpus: "2026.1".to_owned(),
+            target: TargetFacts {
+                name: "reference".to_owned(),
+                title: String::new(),
+                program: hex::encode(Sha256::digest(b"program")),
+                manifest: "m".to_owned(),
+            },
+            environment: Environment::here(),
+            profiles: vec!["boundary".to_owned()],
+            seed: 1,
+            knockout: None,
+            partial: false,
+            time: "2026-11-24T00:00:00Z".to_owned(),
+            milliseconds: 1,
+            summary: Summary {
+                exit: 0,
+                sentence: "certified".to_owned(),
+                musts_passed: 1,
+                musts: 2,
+                cases: std::collections::BTreeMap::new(),
+                requirements: std::collections::BTreeMap::new(),
+            },
+            requirements: vec![row("input.utf8", Some(Verdict::Pass)), row("plugin.peer", None)],
+            cases: Vec::new(),
+            digests: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn text(envelope: &Envelope) -> String {
+        serde_json::to_string(envelope).unwrap()
+    }
+
+    #[test]
+    fn a_certified_run_gives_a_certificate_that_names_what_passed_and_what_is_open() {
+        let (key, _) = SigningKey::generate().unwrap();
+        let made = Made { report: hex::encode(Sha256::digest(b"report")), ..Made::default() };
+        let envelope = issue(&report(), &made, "the tests", &key).unwrap();
+        let certified = open(&text(&envelope), &key.verifying().unwrap()).unwrap();
+        assert_eq!(certified.passed, ["input.utf8"]);
+        assert_eq!(certified.open, ["plugin.peer"]);
+        assert_eq!(certified.issuer, "the tests");
+        assert!(certified.is_program(b"program").is_ok());
+        assert!(certified.is_program(b"another").is_err());
+        assert!(certified.is_report(b"report").is_ok());
+        assert!(certified.is_report(b"another").is_err());
+    }
+
+    #[test]
+    fn no_certificate_for_a_partial_knocked_out_or_failed_run() {
+        let (key, _) = SigningKey::generate().unwrap();
+        let mut partial = report();
+        partial.partial = true;
+        let mut knocked = report();
+        knocked.knockout = Some("input.utf8".to_owned());
+        let mut failed = report();
+        failed.summary.exit = Exit::Failed as u8;
+        let mut open = report();
+        open.summary.exit = Exit::Inconclusive as u8;
+        for report in [partial, knocked, failed, open] {
+            let issued = issue(&report, &Made::default(), "x", &key);
+            assert!(matches!(issued, Err(CertificateError::NotEarned(_))));
+        }
+    }
+
+    #[test]
+    fn a_signed_statement_that_is_no_certificate_is_refused() {
+        let (key, _) = SigningKey::generate().unwrap();
+        let public = key.verifying().unwrap();
+        let mut failed = statement(&report(), &Made::default(), "x");
+        failed.predicate.result = "FAILED".to_owned();
+        let mut empty = statement(&report(), &Made::default(), "x");
+        empty.predicate.passed_tests.clear();
+        for statement in [failed, empty] {
+            let envelope = key.seal(&serde_json::to_vec(&statement).unwrap()).unwrap();
+            let opened = open(&text(&envelope), &public);
+            assert!(matches!(opened, Err(CertificateError::Content(_))));
+        }
+        let envelope = key.seal(b"{}").unwrap();
+        assert!(matches!(open(&text(&envelope), &public), Err(CertificateError::Content(_))));
+    }
+}

@@ -154,9 +154,11 @@ async fn default_strict(lab: Lab) -> Result<Finding, Trouble> {
 
 async fn levels(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    for (level, patch) in
-        [("none", "sandbox-none"), ("relaxed", "sandbox-relaxed"), ("strict", "sandbox-strict")]
-    {
+    for (level, patch) in [
+        ("none", "sandbox-exec-none"),
+        ("relaxed", "sandbox-relaxed"),
+        ("strict", "sandbox-strict"),
+    ] {
         let target = lab.instance(Options::default().patch(patch)).await?;
         let seen = look(&target).await?;
         finding.reached(seen.inside, format!("at {level} the command ran"));
@@ -215,7 +217,7 @@ async fn fail_closed(lab: Lab) -> Result<Finding, Trouble> {
 
 async fn honest_status(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    for patch in ["sandbox-none", "sandbox-relaxed", "sandbox-strict"] {
+    for patch in ["sandbox-relaxed", "sandbox-strict"] {
         let target = lab.instance(Options::default().patch(patch)).await?;
         compare(&mut finding, &target, patch).await?;
     }

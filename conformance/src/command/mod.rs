@@ -1,0 +1,3 @@
+//! Rooms of the command alone, not of the library: what a person types and reads.
+
+pub(crate) mod certify;
