@@ -10,7 +10,7 @@ use rustix::fs::FallocateFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::helper::{again, held_child, hold, touched};
-use crate::{HOLD, Need, Params, Probe, step};
+use crate::{Expect, HOLD, Need, Params, Probe, step};
 
 pub(crate) const PROBES: &[Probe] = &[
     Probe {
@@ -29,6 +29,8 @@ pub(crate) const PROBES: &[Probe] = &[
         needs: &[Need::Memory],
         observer: "resident size of the run's processes, and their limits, read from outside",
         action: memory_aggregate,
+        relaxed: Expect::HoldOrDegraded,
+        strict: Expect::HoldOrDegraded,
         ..HOLD
     },
     Probe {
