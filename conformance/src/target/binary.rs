@@ -57,7 +57,9 @@ impl Program {
 
     fn copy(found: &Path) -> std::io::Result<Self> {
         let base = std::env::temp_dir().canonicalize()?;
-        let folder = tempfile::Builder::new().prefix("cb-").tempdir_in(base)?;
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("cb-{}-", std::process::id()))
+            .tempdir_in(base)?;
         let path = folder.path().join(found.file_name().unwrap_or_default());
         std::fs::copy(found, &path)?;
         #[cfg(unix)]

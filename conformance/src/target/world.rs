@@ -44,7 +44,8 @@ impl World {
         let base = std::env::temp_dir();
         let base = base.canonicalize().map_err(WorldError::new("resolve", &base))?;
         let mut builder = tempfile::Builder::new();
-        builder.prefix("cw-");
+        let prefix = format!("cw-{}-", std::process::id());
+        builder.prefix(&prefix);
         let root = builder.tempdir_in(&base).map_err(WorldError::new("create", &base))?.keep();
         let world = Self { root, owner: spare_uid(), canary: std::sync::Mutex::default() };
         set_mode(&world.root, 0o755)?;
@@ -237,6 +238,40 @@ impl Drop for World {
                 return;
             }
         }
+    }
+}
+
+/// Removes worlds and programs that a killed suite left in the temp folder, with the processes that
+/// still live in them: those whose maker is gone and that are older than ten minutes.
+pub fn remove_stale() {
+    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let maker = name.strip_prefix("cw-").or_else(|| name.strip_prefix("cb-"));
+        let maker = maker.and_then(|rest| rest.split_once('-')?.0.parse::<u32>().ok());
+        let gone = maker.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+        let age = entry.metadata().ok().and_then(|it| it.modified().ok()?.elapsed().ok());
+        let old = age.is_some_and(|age| age > std::time::Duration::from_secs(600));
+        if gone && old && own(&entry) && Path::new("/proc/self").exists() {
+            super::process::sweep(&entry.path());
+            let _ = remove(&entry.path());
+        }
+    }
+}
+
+/// Whether this user made the folder: nobody else's is touched.
+fn own(entry: &std::fs::DirEntry) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let owner = entry.metadata().map(|it| it.uid());
+        owner.is_ok_and(|uid| uid == rustix::process::geteuid().as_raw())
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = entry;
+        false
     }
 }
 
