@@ -1,7 +1,7 @@
 //! What a tool printed: the first bytes are kept, the rest is read, counted and dropped, so that a
 //! flood neither fills the memory nor blocks the tool. It must never know what the bytes mean.
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The kept start of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,21 +20,26 @@ impl Captured {
     }
 }
 
-/// Reads a stream to its end into `kept`. What was read stays there if this is cancelled.
+/// Reads a stream to its end into `kept`, and passes what is kept on to `to` as it comes. What was
+/// read stays there if this is cancelled; it can be, also while the reader of `to` is slow.
 pub(super) async fn drain(
     mut stream: impl AsyncRead + Unpin,
     limit: usize,
     kept: &mut Captured,
-    mut pass: impl FnMut(&[u8]),
+    mut to: Option<impl AsyncWrite + Unpin>,
 ) {
     let mut buffer = vec![0_u8; 64 << 10];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
         let got = buffer.get(..count).unwrap_or_default();
         let room = limit.saturating_sub(kept.bytes.len());
         let (keep, drop) = got.split_at_checked(room).unwrap_or((got, &[]));
-        pass(keep);
         kept.bytes.extend_from_slice(keep);
         kept.dropped = kept.dropped.saturating_add(drop.len() as u64);
+        if let Some(to) = &mut to {
+            // A reader that has gone away does not concern the tool.
+            let _ = to.write_all(keep).await;
+            let _ = to.flush().await;
+        }
     }
 }
 
@@ -47,10 +52,10 @@ mod tests {
         for (length, kept, dropped) in [(0, 0, 0), (9, 9, 0), (10, 10, 0), (300_000, 10, 299_990)] {
             let bytes = vec![b'x'; length];
             let mut captured = Captured::default();
-            let mut passed = 0;
-            drain(&bytes[..], 10, &mut captured, |part| passed += part.len()).await;
+            let mut passed = Vec::new();
+            drain(&bytes[..], 10, &mut captured, Some(&mut passed)).await;
             assert_eq!((captured.bytes.len(), captured.dropped), (kept, dropped));
-            assert_eq!(passed, kept);
+            assert_eq!(passed.len(), kept);
         }
     }
 

@@ -114,8 +114,12 @@ impl Backend {
         let writes = job.capabilities.has(Capability::Write);
         // Held to the end of the run: dropping it takes the placeholders away.
         let guard = if contained.is_some() && writes && heads.fs {
-            let guard =
-                protect::protect(&facts.workspace, &self.extra, self.become_uid).map_err(refuse)?;
+            let (root, extra, owner) =
+                (facts.workspace.clone(), self.extra.clone(), self.become_uid);
+            let guard = blocking(move || protect::protect(&root, &extra, owner))
+                .await
+                .and_then(|guard| guard)
+                .map_err(refuse)?;
             facts.pinned.clone_from(&guard.pinned);
             facts.protected.clone_from(&guard.protected);
             Some(guard)
@@ -138,12 +142,20 @@ impl Backend {
             .await
             .map_err(|error| refuse(format!("cannot start: {error}")))?;
         let mut ran = watch(child, &plan, &job, &records, stop).await?;
-        if let (Some(guard), Purpose::Program) = (&guard, purpose) {
-            ran.removed = guard.remove_new_links();
+        if let Some(guard) = guard {
+            let program = purpose == Purpose::Program;
+            let clean = move || if program { guard.remove_new_links() } else { Vec::new() };
+            ran.removed = blocking(clean).await.map_err(refuse)?;
         }
-        drop(guard);
         records.judge(ran)
     }
+}
+
+/// Looks at a whole workspace without holding up other work.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
 }
 
 /// Resolves the workspace and refuses one that the view has no place for.
@@ -307,23 +319,19 @@ async fn watch(
     let limit = plan.output_bytes;
     let finished = {
         let work = async {
-            let reading = async {
-                let pass = job.pass_on;
-                let first = async {
-                    if let Some(stream) = out {
-                        drain(stream, limit, &mut stdout, |part| pass_on(pass, part, io::stdout()))
-                            .await;
-                    }
-                };
-                let second = async {
-                    if let Some(stream) = err {
-                        drain(stream, limit, &mut stderr, |part| pass_on(pass, part, io::stderr()))
-                            .await;
-                    }
-                };
-                tokio::join!(first, second);
+            let first = async {
+                if let Some(stream) = out {
+                    let to = job.pass_on.then(tokio::io::stdout);
+                    drain(stream, limit, &mut stdout, to).await;
+                }
             };
-            let (status, ()) = tokio::join!(child.wait(), reading);
+            let second = async {
+                if let Some(stream) = err {
+                    let to = job.pass_on.then(tokio::io::stderr);
+                    drain(stream, limit, &mut stderr, to).await;
+                }
+            };
+            let (status, (), ()) = tokio::join!(child.wait(), first, second);
             status
         };
         tokio::select! {
@@ -343,13 +351,6 @@ async fn watch(
         }
     };
     Ok(Ran { code, stdout, stderr, stopped, ..Ran::default() })
-}
-
-fn pass_on(wanted: bool, part: &[u8], mut to: impl Write) {
-    if wanted {
-        // A reader that has gone away does not concern the tool.
-        let _ = to.write_all(part).and_then(|()| to.flush());
-    }
 }
 
 fn code(status: ExitStatus) -> i32 {

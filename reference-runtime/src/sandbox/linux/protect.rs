@@ -77,7 +77,7 @@ pub(super) fn protect(root: &Path, extra: &Extra, owner: Owner) -> Result<Guard,
     let context = |error: io::Error| format!("{}: {error}", root.display());
     let lock = File::open(root).map_err(context)?;
     // Shared by all runs at work here; who gets it alone may clean up.
-    flock(&lock, FlockOperation::LockShared).map_err(|error| context(error.into()))?;
+    lock_shared(&lock).map_err(context)?;
     let folder = Dir::open_ambient_dir(root, cap_std::ambient_authority()).map_err(context)?;
     let mut guard = Guard {
         root: root.to_owned(),
@@ -223,6 +223,18 @@ impl Drop for Guard {
             }
         }
     }
+}
+
+/// Another run may just be cleaning up, which is short; whoever else holds the lock for long, a
+/// run does not wait for.
+fn lock_shared(folder: &File) -> io::Result<()> {
+    for _ in 0..200 {
+        match flock(folder, FlockOperation::NonBlockingLockShared) {
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(10)),
+            done => return done.map_err(Into::into),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::WouldBlock, "the folder is locked by another program"))
 }
 
 fn mark() -> SystemTime {
