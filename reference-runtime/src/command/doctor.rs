@@ -7,13 +7,16 @@ use std::process::ExitCode;
 use clawproof_runtime::sandbox::Sandbox;
 use serde_json::json;
 
-use super::{Failure, configuration, serve};
+use super::{Failure, configuration, parts, serve};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The configuration file, openclaw.json [default: none, every setting at its default]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The folder that the trial runs in; default: that of the configuration, or the current one
+    #[arg(long, value_name = "DIR")]
+    workspace: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -21,6 +24,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let config = configuration(arguments.config.as_deref())?;
+    let here = config.workspace.clone().unwrap_or_else(|| ".".into());
+    let folder = arguments.workspace.clone().unwrap_or(here);
+    let config = parts::with_workspace(config, Some(folder))?;
     let runtime = serve::runtime()?;
     let _entered = runtime.enter();
     let status = Sandbox::new(&config).status();
