@@ -25,6 +25,10 @@ pub(crate) struct Options {
     /// Only this knockout (may be given again); the matrix file is left as it is.
     #[arg(long, value_name = "ID")]
     only: Vec<String>,
+    /// Play only the cases of what is missing: much faster, and shows that each missing defence is
+    /// noticed, but not that nothing else falls with it.
+    #[arg(long)]
+    own: bool,
     /// Compare with the committed matrix instead of writing it.
     #[arg(long)]
     check: bool,
@@ -34,6 +38,7 @@ pub(crate) struct Options {
 struct Bench<'a> {
     workspace: &'a Workspace,
     folder: PathBuf,
+    own: bool,
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failure> {
@@ -44,10 +49,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
         .args(["build", "--locked", "--profile", "knockout", "--package", "clawproof-runtime"])
         .args(["--features", "knockout"])
         .run()?;
-    let bench = Bench { workspace, folder: workspace.scratch("knockouts")? };
+    let folder = workspace.scratch("knockouts")?;
+    let bench = Bench { workspace, folder, own: options.own };
     let ids = chosen(known(workspace)?, &options.only)?;
     eprintln!("baseline: the same build with nothing missing");
-    let baseline = bench.suite(None, &[])?;
+    let baseline = bench.suite(None, "baseline", &[])?;
     let (covered, uncovered): (Vec<_>, Vec<_>) =
         ids.into_iter().partition(|id| baseline.covers(id));
     let rows = all_rows(&bench, &baseline, covered, options.jobs)?;
@@ -119,26 +125,29 @@ impl Bench<'_> {
     /// Runs the suite with `id` missing and says what newly fails. What fails without having to do
     /// with `id` is asked once more by itself before it counts: a clock may have slipped.
     fn row(&self, baseline: &Report, id: &str) -> Result<Row, Failure> {
-        let report = self.suite(Some(id), &[])?;
+        let own = if self.own { baseline.cases_of(id) } else { Vec::new() };
+        let report = self.suite(Some(id), id, &own)?;
         let fallen = report.newly_failing(baseline);
         let (own, other): (BTreeSet<_>, BTreeSet<_>) =
             fallen.into_iter().partition(|case| report.witnesses(case, id));
         let stray = if other.is_empty() {
             other
         } else {
-            let again = self.suite(Some(id), &other.iter().cloned().collect::<Vec<_>>())?;
+            let cases: Vec<_> = other.iter().cloned().collect();
+            let again = self.suite(Some(id), &format!("{id}.again"), &cases)?;
             other.into_iter().filter(|case| again.verdict(case) == Some(Verdict::Fail)).collect()
         };
         let requirements = report.requirements_of(own.iter(), id);
         Ok(Row { id: id.to_owned(), cases: own, stray, requirements })
     }
 
-    fn suite(&self, knockout: Option<&str>, cases: &[String]) -> Result<Report, Failure> {
-        let name = match (knockout, cases) {
-            (None, _) => "baseline".to_owned(),
-            (Some(id), []) => id.to_owned(),
-            (Some(id), _) => format!("{id}.again"),
-        };
+    /// One run of the suite, whose report and log get this name.
+    fn suite(
+        &self,
+        knockout: Option<&str>,
+        name: &str,
+        cases: &[String],
+    ) -> Result<Report, Failure> {
         let report = self.folder.join(format!("{name}.json"));
         let _ = std::fs::remove_file(&report);
         let mut suite = self
@@ -160,7 +169,7 @@ impl Bench<'_> {
         let heard = suite.hear()?;
         let log = self.folder.join(format!("{name}.log"));
         std::fs::write(&log, format!("{}\n{}", heard.out, heard.err)).map_err(io("write a log"))?;
-        read(&report, &name, &log)
+        read(&report, name, &log)
     }
 }
 

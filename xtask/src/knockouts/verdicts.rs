@@ -36,6 +36,12 @@ impl Report {
         self.find(case).is_some_and(|case| case.requirements.iter().any(|own| belongs(own, id)))
     }
 
+    /// The cases that witness the requirement or one of its family.
+    pub(super) fn cases_of(&self, id: &str) -> Vec<String> {
+        let named = self.cases.iter().map(|case| &case.case);
+        named.filter(|case| self.witnesses(case, id)).cloned().collect()
+    }
+
     pub(super) fn verdict(&self, case: &str) -> Option<Verdict> {
         self.find(case).map(|case| case.verdict)
     }
