@@ -157,11 +157,14 @@ pub(super) fn words(file: &File) -> Vec<Fault> {
     faults
 }
 
-/// Whether the word stands at the beginning of a path: `/proc/self` followed by it is another thing.
+/// Whether the word begins a path that goes on: neither `/proc/self` before it nor a bare list of
+/// folders is one of a machine.
 fn starts_a_path(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line.get(..at).and_then(|before| before.chars().next_back());
-        !before.is_some_and(|mark| mark.is_alphanumeric() || "._-*}".contains(mark))
+        let after = line.get(at + word.len()..).and_then(|after| after.chars().next());
+        !before.is_some_and(|mark| mark.is_alphanumeric() || "._-*}>".contains(mark))
+            && after.is_some_and(|mark| mark.is_alphanumeric() || "._-".contains(mark))
     })
 }
 
@@ -239,6 +242,8 @@ mod tests {
         let text = ["see /ro", "ot/notes and ../sha", "red/db"].concat();
         assert_eq!(words(&file("a.md", &text)).len(), 2);
         assert_eq!(words(&file(".ci/run", &text)).len(), 1);
-        assert!(words(&file("a.md", &["/proc/self/ro", "ot/etc"].concat())).is_empty());
+        for fine in [["/proc/self/ro", "ot/etc"], ["[\"/ro", "ot/\"]"]] {
+            assert!(words(&file("a.md", &fine.concat())).is_empty(), "{fine:?}");
+        }
     }
 }
