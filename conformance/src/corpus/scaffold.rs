@@ -67,11 +67,8 @@ pub fn scaffold(dir: &Path, outline: &Outline) -> Result<(PathBuf, String), Corp
             if verdict == "accept" && setup != json!([]) {
                 members.insert("setup".into(), setup.clone());
             }
-            let bytes = if verdict == "accept" {
-                payload.clone()
-            } else {
-                json!({"concat": [{"var": "NONCE"}, UNWRITTEN]})
-            };
+            let own = verdict == "accept" || outline.surface == Surface::MessageText;
+            let bytes = if own { payload.clone() } else { json!(UNWRITTEN) };
             members.insert("payload".into(), bytes);
             members.insert("expect".into(), json!({"verdict": verdict, "reason": UNWRITTEN}));
         }

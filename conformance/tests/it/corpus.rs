@@ -154,6 +154,9 @@ fn every_rule_refuses_what_breaks_it() {
             it["cases"][0]["expect"]["by_os"] = json!({"windows": "neutralise"})
         }),
         ("does not hold MARK", |it| it["cases"][0]["setup"] = json!([])),
+        ("an attack on several requirements", |it| {
+            it["requirement"] = json!(["path.traversal", "path.link"])
+        }),
         ("names a requirement that the record does not", |it| {
             it["cases"][1]["requirement"] = json!(["path.link"])
         }),

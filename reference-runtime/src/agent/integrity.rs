@@ -9,7 +9,7 @@ use super::history::{Entry, ProposedCall};
 use crate::audit::Rejection;
 use crate::boundary::{Limits, json, text};
 use crate::registry::ToolCall;
-use crate::requirement::{REGISTRY_CALL_INTEGRITY, Requirement};
+use crate::requirement::{REGISTRY_CALL_INTEGRITY, REGISTRY_SCHEMA, Requirement};
 
 const INTEGRITY: Requirement = REGISTRY_CALL_INTEGRITY;
 
@@ -42,7 +42,7 @@ impl Seen {
         // JSON that does not parse is an unfinished call; what else the boundary refuses keeps its
         // own name.
         let arguments: Value = json::parse(call.arguments.as_bytes(), limits())?.into_inner();
-        INTEGRITY.check(arguments.is_object(), "the arguments are not an object", || {
+        REGISTRY_SCHEMA.check(arguments.is_object(), "the arguments are not an object", || {
             format!("call {:?}", call.id)
         })?;
         Ok(ToolCall { id: call.id.clone(), name: call.name.clone(), arguments: whole(arguments) })
