@@ -31,13 +31,17 @@ pub struct Redactor {
 
 #[derive(Default)]
 struct Secrets {
-    forms: BTreeSet<String>,
-    matcher: Option<Arc<Matcher>>,
+    known: BTreeSet<String>,
+    tiers: Arc<Vec<Arc<Matcher>>>,
+    /// A form could not be compiled: nothing is known to be clean any more.
+    broken: bool,
 }
 
-/// The forms of all secrets, compiled twice: once to say quickly that a text is clean, once to
-/// find every match, overlapping ones too, where it is not.
+/// Some secrets' forms, compiled twice: once to say quickly that a text is clean, once to find
+/// every match, overlapping ones too, where it is not. Each tier has more than twice the forms of
+/// the next, so that telling one more secret compiles few of them anew.
 struct Matcher {
+    forms: Vec<String>,
     gate: AhoCorasick,
     all: AhoCorasick,
 }
@@ -53,14 +57,15 @@ impl Redactor {
     /// three alignments, hex, percent-encoded, and JSON-escaped. Secrets of fewer than 6 bytes
     /// are ignored.
     pub fn add(&self, secret: &str) {
-        let known = |secrets: &Secrets| secrets.forms.contains(secret);
+        let known = |secrets: &Secrets| secrets.known.contains(secret);
         if secret.len() < SHORTEST || self.shared.read().is_ok_and(|secrets| known(&secrets)) {
             return;
         }
         // A poisoned lock stays poisoned: `redact` then shows nothing at all.
-        if let Ok(mut secrets) = self.shared.write() {
-            secrets.forms.extend(forms(secret));
-            secrets.matcher = Matcher::new(&secrets.forms).map(Arc::new);
+        if let Ok(mut secrets) = self.shared.write()
+            && secrets.known.insert(secret.to_owned())
+        {
+            secrets.tell(forms(secret));
         }
     }
 
@@ -70,13 +75,15 @@ impl Redactor {
         if !requirement::SECRET_NO_LEAK.enforced() {
             return Cow::Borrowed(text);
         }
-        let matcher = match self.shared.read() {
-            Ok(secrets) if secrets.forms.is_empty() => return Cow::Borrowed(text),
-            Ok(secrets) => secrets.matcher.clone(),
-            Err(_) => None,
-        };
-        // Without a matcher nothing is known to be clean.
-        matcher.map_or(Cow::Borrowed(REDACTED), |matcher| matcher.redact(text))
+        match self.shared.read() {
+            Ok(secrets) if !secrets.broken => {
+                let tiers = Arc::clone(&secrets.tiers);
+                drop(secrets);
+                take_out(&tiers, text)
+            }
+            // Nothing is known to be clean.
+            _ => Cow::Borrowed(REDACTED),
+        }
     }
 }
 
@@ -86,41 +93,56 @@ impl fmt::Debug for Redactor {
     }
 }
 
+impl Secrets {
+    fn tell(&mut self, mut forms: Vec<String>) {
+        let mut tiers = self.tiers.to_vec();
+        while let Some(tier) = tiers.pop_if(|tier| tier.forms.len() <= 2 * forms.len()) {
+            forms.extend_from_slice(&tier.forms);
+        }
+        match Matcher::new(forms) {
+            Some(tier) => tiers.push(Arc::new(tier)),
+            None => self.broken = true,
+        }
+        self.tiers = Arc::new(tiers);
+    }
+}
+
 impl Matcher {
-    fn new(forms: &BTreeSet<String>) -> Option<Self> {
-        let build = |kind| AhoCorasick::builder().match_kind(kind).build(forms).ok();
-        Some(Self { gate: build(MatchKind::LeftmostFirst)?, all: build(MatchKind::Standard)? })
+    fn new(forms: Vec<String>) -> Option<Self> {
+        let build = |kind| AhoCorasick::builder().match_kind(kind).build(&forms).ok();
+        let (gate, all) = (build(MatchKind::LeftmostFirst)?, build(MatchKind::Standard)?);
+        Some(Self { forms, gate, all })
     }
+}
 
-    fn redact<'text>(&self, text: &'text str) -> Cow<'text, str> {
-        if !self.gate.is_match(text) {
-            return Cow::Borrowed(text);
-        }
-        let mut clean = String::with_capacity(text.len());
-        let mut shown = 0;
-        for (start, end) in self.spans(text) {
-            clean.push_str(text.get(shown..start).unwrap_or_default());
-            clean.push_str(REDACTED);
-            shown = end;
-        }
-        clean.push_str(text.get(shown..).unwrap_or_default());
-        Cow::Owned(clean)
+fn take_out<'text>(tiers: &[Arc<Matcher>], text: &'text str) -> Cow<'text, str> {
+    if !tiers.iter().any(|tier| tier.gate.is_match(text)) {
+        return Cow::Borrowed(text);
     }
+    let mut clean = String::with_capacity(text.len());
+    let mut shown = 0;
+    for (start, end) in spans(tiers, text) {
+        clean.push_str(text.get(shown..start).unwrap_or_default());
+        clean.push_str(REDACTED);
+        shown = end;
+    }
+    clean.push_str(text.get(shown..).unwrap_or_default());
+    Cow::Owned(clean)
+}
 
-    /// Where secrets stand, overlapping matches joined, in order.
-    fn spans(&self, text: &str) -> Vec<(usize, usize)> {
-        let found = self.all.find_overlapping_iter(text);
-        let mut spans: Vec<_> = found.map(|found| (found.start(), found.end())).collect();
-        spans.sort_unstable();
-        spans.dedup_by(|next, last| {
-            let joined = next.0 < last.1;
-            if joined {
-                last.1 = last.1.max(next.1);
-            }
-            joined
-        });
-        spans
-    }
+/// Where secrets stand, overlapping matches of any tiers joined, in order.
+fn spans(tiers: &[Arc<Matcher>], text: &str) -> Vec<(usize, usize)> {
+    let found = tiers.iter().flat_map(|tier| tier.all.find_overlapping_iter(text));
+    let mut spans: Vec<_> = found.map(|found| (found.start(), found.end())).collect();
+    spans.sort_unstable();
+    spans.dedup_by(|next, last| {
+        let joined = next.0 < last.1;
+        if joined {
+            last.1 = last.1.max(next.1);
+        }
+        joined
+    });
+    spans
 }
 
 /// Every form in which a secret is taken out.
@@ -248,6 +270,21 @@ mod tests {
         assert_eq!(redactor.redact("<prefix-long-and-longer-tail>"), "<[REDACTED]>");
         assert_eq!(redactor.redact("prefix-long."), "[REDACTED].");
         assert_eq!(redactor.redact("prefix-prefix-long"), "prefix-[REDACTED]");
+    }
+
+    #[test]
+    fn many_secrets_are_all_taken_out_and_stand_in_few_tiers() {
+        let redactor = Redactor::new();
+        for number in 0..300 {
+            redactor.add(&format!("secret-number-{number:03}-x"));
+        }
+        let tiers = redactor.shared.read().unwrap().tiers.len();
+        assert!(tiers <= 9, "{tiers} tiers");
+        for number in 0..300 {
+            let text = format!("<secret-number-{number:03}-x>");
+            assert_eq!(redactor.redact(&text), "<[REDACTED]>");
+        }
+        assert_eq!(redactor.redact("secret-number-300-x"), "secret-number-300-x");
     }
 
     #[test]
