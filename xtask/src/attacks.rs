@@ -53,7 +53,9 @@ pub(crate) fn run(workspace: &Workspace, action: &Action) -> Result<(), Failure>
         Action::New(new) => begin(workspace, new),
         Action::Stats => {
             let corpus = Corpus::load(&workspace.at("attacks")).map_err(unusable)?;
-            print!("{}", corpus::stats(&corpus, &spec()?));
+            let table = corpus::stats(&corpus, &spec()?).to_string();
+            // A reader that has seen enough (`| head`) is no failure.
+            let _ = std::io::Write::write_all(&mut std::io::stdout(), table.as_bytes());
             Ok(())
         }
         Action::Manifest => generate(workspace),
