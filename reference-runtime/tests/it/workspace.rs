@@ -210,6 +210,11 @@ mod unix {
             .replace("OUTSIDE", outside.to_str().unwrap())
             .replace("ROOT", root.to_str().unwrap());
         let at = root.join(at);
+        // The tree must not grow through its own links: they lead to the host's folders.
+        let mut above = at.ancestors().skip(1).take_while(|folder| *folder != root);
+        if above.any(Path::is_symlink) {
+            return;
+        }
         // Collisions only make the tree smaller.
         let _ = fs::create_dir_all(at.parent().unwrap());
         let _ = symlink(target, at);
@@ -242,7 +247,6 @@ mod unix {
             for (at, target) in &links {
                 place(&world.root, &world.outside, at, target);
             }
-            // The random tree itself may have grown through its own links.
             let before = walk(&world.outside);
             for path in &paths {
                 if let Ok(content) = world.read(path) {
