@@ -257,6 +257,8 @@ async fn config_changes(lab: Lab) -> Result<Finding, Trouble> {
     let target = lab.instance(Options::default()).await?;
     let log = audit_log(&target)?;
     form_of(&log, "config-change")?;
+    // Served once, so that what is recorded at the start has been.
+    target.session().await?;
     let before = log.read();
     target.session().await?;
     let quiet = log.read().since(&before).count("config-change");
@@ -583,7 +585,10 @@ async fn reconciled(lab: Lab) -> Result<Finding, Trouble> {
     let mut calls = Vec::new();
     for index in 0..8 {
         let name = format!("reconciled-{index}-{}", random_hex(6));
-        // Every third goes to a place that must not be written.
+        // Every third goes to a place that must not be written, every fourth to a folder.
+        if index % 4 == 3 {
+            target.world().make_dir(&in_workspace(&target, &name))?;
+        }
         let path = if index % 3 == 2 { format!("../outside/{name}") } else { name.clone() };
         let vars = [("path", path.as_str()), ("content", name.as_str())];
         calls.push(target.tool_call("write", &vars)?);
@@ -594,7 +599,7 @@ async fn reconciled(lab: Lab) -> Result<Finding, Trouble> {
     let side_by_side = second.iter().map(|call| target.tool(call.clone()));
     let runs = futures_util::future::join_all(side_by_side).await;
     let served = run.served() && runs.iter().all(|run| run.as_ref().is_ok_and(|it| it.served()));
-    finding.reached(served, "the model made eight calls, three of them out of the workspace");
+    finding.reached(served, "the model made eight calls, four of which cannot write");
     if let (Some(tool), true) =
         (lab.manifest().tools.get("write"), lab.manifest().calls.contains_key("tools-execute"))
     {
@@ -619,6 +624,6 @@ async fn reconciled(lab: Lab) -> Result<Finding, Trouble> {
     let total = fresh.count("tool-completed");
     finding
         .no_effect(total == due, format!("{due} effects seen, {total} completed runs on record"));
-    finding.twin(due >= 5, format!("{due} effects were seen"));
+    finding.twin(due >= 4, format!("{due} effects were seen"));
     Ok(finding)
 }

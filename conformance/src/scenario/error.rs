@@ -443,10 +443,12 @@ async fn noise(lab: Lab) -> Result<Finding, Trouble> {
     }
     for (what, body) in bodies() {
         let mut request = sound.clone();
+        let small = body.len() < 60_000;
         request.pieces = vec![body];
         let answer: Answered = target.rpc().send(&request).await;
-        if answer.as_ref().is_ok_and(|reply| !reply.refused()) {
-            finding.note(format!("{what} was served: {}", shown(&answer)));
+        // A large body may be cut off by a reset; a small one has an answer.
+        if answer.is_err() && small {
+            finding.no_effect(false, format!("{what} has no answer: {}", shown(&answer)));
         }
         judge(&life, &target, what, &mut finding).await;
         count += 1;
@@ -515,7 +517,11 @@ async fn slow_clients(lab: Lab) -> Result<Finding, Trouble> {
     let head = format!("POST {} HTTP/1.1\r\nHost: {}\r\n", sound.path, target.address());
     let mut held = Vec::new();
     for index in 0..300 {
-        let Ok(mut stream) = TcpStream::connect(target.address()).await else { break };
+        let connect = TcpStream::connect(target.address());
+        // A full backlog is where the target stopped accepting: enough wait then.
+        let Ok(Ok(mut stream)) = tokio::time::timeout(Duration::from_secs(2), connect).await else {
+            break;
+        };
         let part: &[u8] = match index % 3 {
             0 => b"",
             1 => head.as_bytes(),
@@ -525,11 +531,11 @@ async fn slow_clients(lab: Lab) -> Result<Finding, Trouble> {
             held.push(stream);
         }
     }
-    finding
-        .reached(held.len() == 300, format!("{} connections wait within their head", held.len()));
+    finding.reached(held.len() > 20, format!("{} connections wait within their head", held.len()));
     let mut answered = 0;
     for _ in 0..20 {
-        let (reply, talk) = target.say(&target.session().await?, "please", Vec::new()).await?;
+        let Ok(session) = target.session().await else { break };
+        let Ok((reply, talk)) = target.say(&session, "please", Vec::new()).await else { break };
         answered += usize::from(!reply.refused() && !talk.exchanges().is_empty());
     }
     finding.twin(answered == 20, format!("{answered} of 20 messages were served meanwhile"));
@@ -622,8 +628,15 @@ async fn vault_locked(lab: Lab) -> Result<Finding, Trouble> {
         }
         Err(other) => return Err(other),
         Ok(target) => {
-            let run = target.answer(Vec::new()).await?;
             finding.reached(true, "a message was sent while the vault is locked");
+            let run = match target.answer(Vec::new()).await.map_err(Trouble::from) {
+                Ok(run) => run,
+                Err(Trouble::Target(words)) => {
+                    finding.no_effect(true, format!("it does not serve: {words}"));
+                    return Ok(finding);
+                }
+                Err(other) => return Err(other),
+            };
             let refused = run.reply.as_ref().map_or(true, |reply| reply.refused());
             let words = format!("served: {}, refused: {refused}", run.served());
             finding.no_effect(refused && !run.served(), words);

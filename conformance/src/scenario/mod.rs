@@ -33,11 +33,13 @@ mod auth;
 pub mod corpus;
 mod error;
 mod finding;
+mod input;
 mod kit;
 mod lab;
 #[cfg(target_os = "linux")]
 pub mod probes;
 mod rate;
+mod registry;
 pub mod sandbox;
 pub mod secret;
 pub mod vault;
@@ -73,7 +75,9 @@ pub fn units(lab: &Lab) -> Vec<Unit> {
         audit::SCENARIOS,
         auth::SCENARIOS,
         error::SCENARIOS,
+        input::SCENARIOS,
         rate::SCENARIOS,
+        registry::SCENARIOS,
         sandbox::SCENARIOS,
         secret::SCENARIOS,
         vault::SCENARIOS,

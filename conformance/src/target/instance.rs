@@ -101,6 +101,12 @@ impl Instance {
         let mut vars = base_vars(plan, &world);
         let mut port = free_port()?;
         vars.set("PORT", port.to_string());
+        // The manifest's own values are for the preparation; what it has no value for is set now.
+        for (name, value) in &plan.vars {
+            if !vars.has(name) {
+                vars.set(name, value.as_slice());
+            }
+        }
         write_config(plan, &world, &mut vars)?;
         let manifest = Arc::clone(&plan.manifest);
         let knockout = plan.knockout.clone();

@@ -63,6 +63,12 @@ impl Vars {
         both
     }
 
+    /// Whether it has a value.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     /// The value as text (lossy); empty when unset.
     #[must_use]
     pub fn text(&self, name: &str) -> String {

@@ -13,7 +13,7 @@ use super::{Agent, HISTORY_BYTES, Live, Stop, vet};
 use crate::audit::{Correlation, Rejection};
 use crate::boundary::Checked;
 use crate::boundary::text::Message;
-use crate::requirement::REGISTRY_CALL_INTEGRITY;
+use crate::requirement::{ERROR_DENY, REGISTRY_CALL_INTEGRITY};
 
 /// The most calls that one answer may hold; the rest is refused.
 const CALLS_PER_ANSWER: usize = 32;
@@ -133,7 +133,10 @@ impl Agent {
         let tools = self.registry.list();
         for _ in 0..self.max_steps {
             let answer = self.model.answer(&history, &tools, &self.limits);
-            let answer = turn.stop.guard(answer).await?;
+            let answer = match turn.stop.guard(answer).await {
+                Err(_) if !ERROR_DENY.enforced() => super::model::Answer::default(),
+                answer => answer?,
+            };
             let text = vet::external(&answer.text, self.audit.redactor(), &self.limits)?;
             #[cfg_attr(not(feature = "knockout"), expect(unused_mut, reason = "knockout adds"))]
             let mut calls = answer.calls;

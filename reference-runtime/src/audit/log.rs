@@ -124,6 +124,9 @@ impl Log {
 /// # Errors
 /// The first place at which it is not as it was written.
 pub fn verify(state: &Path) -> Result<Verified, Broken> {
+    if !requirement::AUDIT_INTEGRITY.enforced() {
+        return Ok(Verified { records: 0, head: "0".repeat(64) });
+    }
     let folder = state.join("audit");
     let unreadable = |error: io::Error| Broken::new(1, format!("it cannot be read: {error}"));
     let file = File::open(folder.join("audit.jsonl")).map_err(unreadable)?;

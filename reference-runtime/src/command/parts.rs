@@ -8,6 +8,7 @@ use clawproof_runtime::agent::{Agent, Model, Store};
 use clawproof_runtime::audit::{Audit, Correlation, Event, Kind, Outcome, Redactor};
 use clawproof_runtime::config::{Config, Provider};
 use clawproof_runtime::registry::ToolRegistry;
+use clawproof_runtime::requirement;
 use clawproof_runtime::sandbox::Sandbox;
 use clawproof_runtime::vault::{ApiKey, MasterPassword, Vault};
 
@@ -62,7 +63,11 @@ fn model_key(
     let mut found = None;
     if let Some(vault) = vault {
         for name in vault.list()? {
-            let Some(key) = vault.get(&name)? else { continue };
+            let key = match vault.get(&name) {
+                Err(_) if !requirement::ERROR_DENY.enforced() => continue,
+                key => key?,
+            };
+            let Some(key) = key else { continue };
             redactor.add(key.expose());
             if config.model.api_key.as_deref() == Some(name.as_str()) {
                 found = Some(key);
@@ -70,7 +75,10 @@ fn model_key(
         }
     }
     match (&config.model.api_key, found) {
-        (Some(name), None) if config.model.provider != Provider::Scripted => {
+        (Some(name), None)
+            if config.model.provider != Provider::Scripted
+                && requirement::ERROR_DENY.enforced() =>
+        {
             let why = match vault {
                 Some(_) => "the vault has no such record",
                 None => "the vault is locked, and no master password was given",

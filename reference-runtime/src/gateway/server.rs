@@ -17,6 +17,7 @@ use tower::ServiceExt as _;
 use super::Gateway;
 use super::http::{Peer, router};
 use super::linger::Linger;
+use crate::requirement;
 
 /// Connections that are served at a time; more wait in the kernel's queue.
 const CONNECTIONS: usize = 1_024;
@@ -66,7 +67,12 @@ pub async fn serve(server: Server, gateway: Arc<Gateway>, stop: impl Future<Outp
             match server.listener.accept().await {
                 Ok((socket, peer)) => {
                     let stop = stopping.subscribe();
-                    tokio::spawn(connection(socket, peer, router.clone(), stop, place));
+                    let served = connection(socket, peer, router.clone(), stop, place);
+                    if requirement::ERROR_NO_PANIC.enforced() {
+                        tokio::spawn(served);
+                    } else {
+                        served.await; // One slow client holds up all others.
+                    }
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: breathe instead of spinning.
