@@ -68,7 +68,7 @@ async fn calls_of_a_cut_answer_and_arguments_that_are_no_object_are_refused() {
     let (_house, answer) = turn(&model).await;
     let reports = reports(&answer);
     assert_eq!(reports[0].1, "registry.call-integrity");
-    assert_eq!(reports[1].1, "registry.call-integrity");
+    assert_eq!(reports[1].1, "registry.schema");
     assert_eq!(reports[2], ("refused".into(), "input.json-strict".into()));
 }
 
