@@ -20,10 +20,26 @@ pub(super) struct Row {
     pub(super) stray: BTreeSet<String>,
     /// The requirements of the family that newly fail.
     pub(super) requirements: BTreeSet<String>,
+    /// Why nothing is known, where the suite gave no report.
+    pub(super) trouble: Option<String>,
 }
 
 impl Row {
+    pub(super) fn new(id: &str) -> Self {
+        let none = BTreeSet::new;
+        let (cases, stray, requirements) = (none(), none(), none());
+        Self { id: id.to_owned(), cases, stray, requirements, trouble: None }
+    }
+
+    pub(super) fn troubled(id: &str, failure: &Failure) -> Self {
+        let trouble = failure.sentence().unwrap_or("the suite did not start").to_owned();
+        Self { trouble: Some(trouble), ..Self::new(id) }
+    }
+
     fn word(&self) -> &'static str {
+        if self.trouble.is_some() {
+            return "UNKNOWN";
+        }
         match (self.cases.is_empty(), self.stray.is_empty()) {
             (true, _) => "SURVIVES",
             (false, true) => "killed",
@@ -38,6 +54,9 @@ impl Row {
         let mut line = format!("{:<28} {:<9} {}", self.id, self.word(), named.join(" "));
         if more > 0 {
             line.push_str(&format!(" and {more} more"));
+        }
+        if let Some(trouble) = &self.trouble {
+            line.push_str(trouble);
         }
         if !self.stray.is_empty() {
             let stray: Vec<_> = self.stray.iter().cloned().collect();
@@ -56,6 +75,11 @@ pub(super) struct Matrix {
 }
 
 impl Matrix {
+    /// Whether every row is known: else the file would lose what it has.
+    pub(super) fn is_whole(&self) -> bool {
+        self.rows.iter().all(|row| row.trouble.is_none())
+    }
+
     /// The file in which the suite looks up the fourth leg of its cases.
     fn document(&self) -> KillMatrix {
         let kills: BTreeMap<_, _> = self
@@ -190,6 +214,7 @@ mod tests {
             cases: set(cases),
             stray: set(stray),
             requirements: set(&["path.link"]),
+            trouble: None,
         };
         let digests = [("PT-025.001", "aa"), ("PT-001.001", "bb")];
         let cases = digests.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
@@ -201,6 +226,9 @@ mod tests {
         assert!(matrix(&["PT-025.001"], &[]).judge().is_ok());
         assert_eq!(matrix(&[], &[]).judge().unwrap_err().code(), 1);
         assert_eq!(matrix(&["PT-025.001"], &["JS-001.001"]).judge().unwrap_err().code(), 1);
+        let mut unknown = matrix(&["PT-025.001"], &[]);
+        unknown.rows[0] = Row::troubled("path.link", &Failure::machine("no report"));
+        assert_eq!((unknown.is_whole(), unknown.judge().unwrap_err().code()), (false, 1));
         let nothing = Matrix { rows: vec![], uncovered: vec![], cases: BTreeMap::new() };
         assert_eq!(nothing.judge().unwrap_err().code(), 1);
     }

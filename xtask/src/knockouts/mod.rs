@@ -39,7 +39,23 @@ struct Bench<'a> {
     workspace: &'a Workspace,
     folder: PathBuf,
     own: bool,
+    subjects: Vec<Subject>,
 }
+
+/// Whether a face is asked about the knockout with this id.
+type Asked = fn(&str) -> bool;
+
+/// One face of the runtime that is attacked, and what it shows with nothing missing.
+struct Subject {
+    target: &'static str,
+    asked: Asked,
+    baseline: Report,
+}
+
+/// The whole runtime, and its sandbox alone: some boundaries (descriptors, terminal, environment of
+/// the one who launches) can be tried at the second only.
+const FACES: [(&str, Asked); 2] =
+    [("reference", |_| true), ("reference-launcher", |id| id.starts_with("sandbox."))];
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failure> {
     bubblewrap::ensure(workspace)?;
@@ -49,22 +65,25 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
         .args(["build", "--locked", "--profile", "knockout", "--package", "clawproof-runtime"])
         .args(["--features", "knockout"])
         .run()?;
-    let folder = workspace.scratch("knockouts")?;
-    let bench = Bench { workspace, folder, own: options.own };
     let ids = chosen(known(workspace)?, &options.only)?;
-    eprintln!("baseline: the same build with nothing missing");
-    let baseline = bench.suite(None, "baseline", &[])?;
-    let (covered, uncovered): (Vec<_>, Vec<_>) =
-        ids.into_iter().partition(|id| baseline.covers(id));
-    let rows = all_rows(&bench, &baseline, covered, options.jobs)?;
-    let matrix = Matrix { rows, uncovered, cases: baseline.digests() };
+    let folder = workspace.scratch("knockouts")?;
+    let mut bench = Bench { workspace, folder, own: options.own, subjects: Vec::new() };
+    for (target, asked) in FACES.into_iter().filter(|(_, asked)| ids.iter().any(|id| asked(id))) {
+        eprintln!("baseline of {target}: the same build with nothing missing");
+        let baseline = bench.suite(target, None, &format!("baseline.{target}"), &[])?;
+        bench.subjects.push(Subject { target, asked, baseline });
+    }
+    let (covered, uncovered): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| bench.covers(id));
+    let rows = all_rows(&bench, covered, options.jobs);
+    let cases = bench.subjects.iter().flat_map(|subject| subject.baseline.digests()).collect();
+    let matrix = Matrix { rows, uncovered, cases };
     println!("\n{matrix}");
-    std::fs::write(bench.folder.join("matrix.md"), matrix.markdown())
-        .map_err(io("write matrix.md"))?;
+    let page = bench.folder.join("matrix.md");
+    std::fs::write(&page, matrix.markdown()).map_err(io("write matrix.md"))?;
     let file = workspace.at("conformance/spec/kill-matrix.json");
     if options.check {
         matrix.compare(&file)?;
-    } else if options.only.is_empty() {
+    } else if options.only.is_empty() && matrix.is_whole() {
         std::fs::write(&file, matrix.json()).map_err(io("write the kill matrix"))?;
         eprintln!("written: {}", file.display());
     }
@@ -92,26 +111,19 @@ fn chosen(known: Vec<String>, only: &[String]) -> Result<Vec<String>, Failure> {
 }
 
 /// One row per id, `jobs` suites at a time, in the order of the ids.
-fn all_rows(
-    bench: &Bench<'_>,
-    baseline: &Report,
-    ids: Vec<String>,
-    jobs: u8,
-) -> Result<Vec<Row>, Failure> {
+fn all_rows(bench: &Bench<'_>, ids: Vec<String>, jobs: u8) -> Vec<Row> {
     let total = ids.len();
     let queue: Mutex<VecDeque<String>> = Mutex::new(ids.iter().cloned().collect());
-    let done: Mutex<BTreeMap<String, Result<Row, Failure>>> = Mutex::new(BTreeMap::new());
+    let done: Mutex<BTreeMap<String, Row>> = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some(id) = next else { break };
-                    let row = bench.row(baseline, &id);
+                    let row = bench.row(&id).unwrap_or_else(|failure| Row::troubled(&id, &failure));
                     let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Ok(row) = &row {
-                        eprintln!("[{}/{total}] {}", done.len() + 1, row.line());
-                    }
+                    eprintln!("[{}/{total}] {}", done.len() + 1, row.line());
                     done.insert(id, row);
                 }
             });
@@ -122,28 +134,51 @@ fn all_rows(
 }
 
 impl Bench<'_> {
-    /// Runs the suite with `id` missing and says what newly fails. What fails without having to do
-    /// with `id` is asked once more by itself before it counts: a clock may have slipped.
-    fn row(&self, baseline: &Report, id: &str) -> Result<Row, Failure> {
-        let own = if self.own { baseline.cases_of(id) } else { Vec::new() };
-        let report = self.suite(Some(id), id, &own)?;
-        let fallen = report.newly_failing(baseline);
+    fn covers(&self, id: &str) -> bool {
+        self.asked(id).any(|subject| !subject.baseline.cases_of(id).is_empty())
+    }
+
+    fn asked<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Subject> {
+        self.subjects.iter().filter(move |subject| (subject.asked)(id))
+    }
+
+    /// Runs the suite with `id` missing and says what newly fails.
+    fn row(&self, id: &str) -> Result<Row, Failure> {
+        let mut row = Row::new(id);
+        for subject in self.asked(id) {
+            let own = subject.baseline.cases_of(id);
+            if own.is_empty() && self.own {
+                continue;
+            }
+            let cases = if self.own { own.as_slice() } else { &[] };
+            self.fell(subject, cases, &mut row)?;
+        }
+        Ok(row)
+    }
+
+    /// What falls at one face. What has nothing to do with the knockout is asked once more by
+    /// itself before it counts: a clock may have slipped.
+    fn fell(&self, subject: &Subject, cases: &[String], row: &mut Row) -> Result<(), Failure> {
+        let (id, target) = (row.id.clone(), subject.target);
+        let report = self.suite(target, Some(&id), &format!("{id}.{target}"), cases)?;
+        let fallen = report.newly_failing(&subject.baseline);
         let (own, other): (BTreeSet<_>, BTreeSet<_>) =
-            fallen.into_iter().partition(|case| report.witnesses(case, id));
-        let stray = if other.is_empty() {
-            other
-        } else {
+            fallen.into_iter().partition(|case| report.witnesses(case, &id));
+        if !other.is_empty() {
             let cases: Vec<_> = other.iter().cloned().collect();
-            let again = self.suite(Some(id), &format!("{id}.again"), &cases)?;
-            other.into_iter().filter(|case| again.verdict(case) == Some(Verdict::Fail)).collect()
-        };
-        let requirements = report.requirements_of(own.iter(), id);
-        Ok(Row { id: id.to_owned(), cases: own, stray, requirements })
+            let again = self.suite(target, Some(&id), &format!("{id}.{target}.again"), &cases)?;
+            let still = |case: &String| again.verdict(case) == Some(Verdict::Fail);
+            row.stray.extend(other.into_iter().filter(still));
+        }
+        row.requirements.extend(report.requirements_of(own.iter(), &id));
+        row.cases.extend(own);
+        Ok(())
     }
 
     /// One run of the suite, whose report and log get this name.
     fn suite(
         &self,
+        target: &str,
         knockout: Option<&str>,
         name: &str,
         cases: &[String],
@@ -153,9 +188,8 @@ impl Bench<'_> {
         let mut suite = self
             .workspace
             .program("release", "clawproof")
-            .arg("run")
-            .arg("--target")
-            .arg(self.workspace.at("conformance/targets/reference.toml"))
+            .args(["run", "--target"])
+            .arg(self.workspace.at(format!("conformance/targets/{target}.toml")))
             .arg("--bin")
             .arg(self.workspace.built("knockout", "clawproof-runtime"))
             .arg("--json")

@@ -26,19 +26,15 @@ impl Report {
         serde_json::from_str(text)
     }
 
-    /// Whether any case witnesses this requirement or one of its family.
-    pub(super) fn covers(&self, id: &str) -> bool {
-        self.cases.iter().any(|case| case.requirements.iter().any(|own| belongs(own, id)))
-    }
-
     /// Whether this case witnesses the requirement or one of its family.
     pub(super) fn witnesses(&self, case: &str, id: &str) -> bool {
         self.find(case).is_some_and(|case| case.requirements.iter().any(|own| belongs(own, id)))
     }
 
-    /// The cases that witness the requirement or one of its family.
+    /// The cases that witness the requirement or one of its family and have a meaning here.
     pub(super) fn cases_of(&self, id: &str) -> Vec<String> {
-        let named = self.cases.iter().map(|case| &case.case);
+        let apply = self.cases.iter().filter(|case| case.verdict != Verdict::NotApplicable);
+        let named = apply.map(|case| &case.case);
         named.filter(|case| self.witnesses(case, id)).cloned().collect()
     }
 
@@ -122,6 +118,12 @@ mod tests {
         let report = report(&[("A", "sandbox.fs.read", "fail"), ("B", "sandbox.fsx", "fail")]);
         assert!(report.witnesses("A", "sandbox.fs"));
         assert!(!report.witnesses("B", "sandbox.fs"));
-        assert!(report.covers("sandbox.fs.read") && !report.covers("sandbox.net"));
+        assert_eq!(report.cases_of("sandbox.fs"), ["A"]);
+    }
+
+    #[test]
+    fn a_case_without_a_meaning_here_covers_nothing() {
+        let report = report(&[("A", "sandbox.env.canary", "not-applicable")]);
+        assert!(report.cases_of("sandbox.env").is_empty());
     }
 }
