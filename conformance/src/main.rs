@@ -92,6 +92,9 @@ struct RunArgs {
     /// How many targets run side by side; by default one for each processor.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+    /// Also play the cases that wait for a minute to pass.
+    #[arg(long)]
+    slow: bool,
     /// The seed of the order; random by default.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -162,6 +165,7 @@ fn attack(args: &RunArgs) -> Said {
         only: args.cases.clone(),
         seed: args.seed.unwrap_or_else(random_seed),
         jobs: args.jobs.unwrap_or_else(processors),
+        slow: args.slow,
         manifest: Arc::new(manifest),
     };
     let results = block_on(&plan, args.quiet)?;

@@ -43,6 +43,8 @@ pub struct Plan {
     pub seed: u64,
     /// How many targets run side by side.
     pub jobs: usize,
+    /// Whether the cases that take longer than half a minute by their nature are played too.
+    pub slow: bool,
 }
 
 /// Why there are no results.
@@ -107,6 +109,8 @@ pub struct Results {
     pub digests: BTreeMap<String, String>,
     /// Whether only named cases ran: such a run certifies nothing.
     pub partial: bool,
+    /// The slow cases that were left out.
+    pub left_out: Vec<String>,
     /// How long it took, in milliseconds.
     pub milliseconds: u64,
 }
@@ -201,7 +205,14 @@ mod tests {
             .collect();
         let cases = Vec::new();
         let digests = BTreeMap::new();
-        Results { cases, requirements, digests, partial: false, milliseconds: 0 }
+        Results {
+            cases,
+            requirements,
+            digests,
+            partial: false,
+            left_out: Vec::new(),
+            milliseconds: 0,
+        }
     }
 
     #[test]

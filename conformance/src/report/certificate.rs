@@ -317,6 +317,7 @@ mod tests {
             seed: 1,
             knockout: None,
             partial: false,
+            left_out: Vec::new(),
             time: "2026-11-24T00:00:00Z".to_owned(),
             milliseconds: 1,
             summary: Summary {

@@ -36,6 +36,9 @@ pub struct Report {
     pub knockout: Option<String>,
     /// Whether only named cases ran: such a report certifies nothing.
     pub partial: bool,
+    /// The slow cases that were left out; `run --slow` plays them.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// When the run ended, RFC 3339.
     pub time: String,
     /// How long it took, in milliseconds.
@@ -134,6 +137,7 @@ impl Report {
             seed: plan.seed,
             knockout: plan.knockout.clone(),
             partial: results.partial,
+            left_out: results.left_out,
             time: jiff::Timestamp::now().to_string(),
             milliseconds: results.milliseconds,
             summary,

@@ -148,6 +148,9 @@ fn foot(report: &Report, style: &Style, out: &mut String) {
         list(&report.summary.cases),
         list(&report.summary.requirements),
     );
+    if !report.left_out.is_empty() {
+        let _ = writeln!(out, "left out without --slow: {}", report.left_out.join(", "));
+    }
     let colour = if report.summary.exit == 0 { "1;32" } else { "1;31" };
     let sentence = safe(&report.summary.sentence);
     let _ = if style.colour {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::corpus::Status;
 use crate::oracle::matrix::digest;
-use crate::scenario::Unit;
+use crate::scenario::{SLOW, Unit};
 use crate::target::manifest::DriverKind;
 use crate::target::template::nearest;
 
@@ -19,6 +19,8 @@ pub(super) struct Selection {
     pub(super) to_play: Vec<String>,
     /// The ids whose results were asked for.
     pub(super) wanted: BTreeSet<String>,
+    /// The slow cases that were left out.
+    pub(super) left_out: Vec<String>,
     /// The requirement ids of the profiles.
     pub(super) required: BTreeSet<String>,
 }
@@ -78,6 +80,10 @@ pub(super) fn select(plan: &Plan, units: Vec<Unit>) -> Result<Selection, RunErro
         });
         wanted.extend(of_profile.map(|(id, _)| id.clone()));
     }
+    let mut left_out = Vec::new();
+    if plan.only.is_empty() && !plan.slow {
+        left_out.extend(SLOW.iter().filter_map(|id| wanted.take(*id)));
+    }
     let twins = wanted.iter().filter_map(|id| match items.get(id) {
         Some(Item::Case { case, .. }) => case.twin.clone(),
         _ => None,
@@ -87,7 +93,7 @@ pub(super) fn select(plan: &Plan, units: Vec<Unit>) -> Result<Selection, RunErro
     shuffle(&mut to_play, plan.seed);
     // What must run alone comes last, when the lanes have ended.
     to_play.sort_by_key(|id| items.get(id).is_some_and(Item::alone));
-    Ok(Selection { items, to_play, wanted, required })
+    Ok(Selection { items, to_play, wanted, left_out, required })
 }
 
 /// `PT-013` names every case of that record, `scenario:rate` every scenario below that head.

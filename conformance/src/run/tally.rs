@@ -25,7 +25,8 @@ pub(super) fn tally(plan: &Plan, selection: &Selection, raw: &BTreeMap<String, R
         .collect();
     let requirements = requirements(plan, selection, &cases);
     let partial = !plan.only.is_empty();
-    Results { cases, requirements, digests, partial, milliseconds: 0 }
+    let left_out = selection.left_out.clone();
+    Results { cases, requirements, digests, partial, left_out, milliseconds: 0 }
 }
 
 struct Bench<'a> {

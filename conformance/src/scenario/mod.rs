@@ -68,6 +68,10 @@ pub struct Unit {
     pub run: Arc<dyn Fn() -> BoxFuture<'static, Result<Finding, Trouble>> + Send + Sync>,
 }
 
+/// The cases that take longer than half a minute by their nature: they wait for a minute to pass.
+/// A run plays them when it is asked to, or when they are named.
+pub const SLOW: &[&str] = &["scenario:rate.client-window-edge"];
+
 /// Every unit for the laboratory's target, in the order of the tables.
 #[must_use]
 pub fn units(lab: &Lab) -> Vec<Unit> {

@@ -237,6 +237,7 @@ pub(crate) async fn play(mode: &str, only: &[&str]) -> Result<Results, RunError>
         },
         seed: 1,
         jobs: 2,
+        slow: false,
     };
     let results = run(&plan, &Quiet).await;
     drop(program);
