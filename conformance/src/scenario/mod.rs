@@ -72,21 +72,23 @@ pub struct Unit {
 /// A run plays them when it is asked to, or when they are named.
 pub const SLOW: &[&str] = &["scenario:rate.client-window-edge"];
 
+/// The table of every group.
+const TABLES: &[&[Scenario]] = &[
+    audit::SCENARIOS,
+    auth::SCENARIOS,
+    error::SCENARIOS,
+    input::SCENARIOS,
+    rate::SCENARIOS,
+    registry::SCENARIOS,
+    sandbox::SCENARIOS,
+    secret::SCENARIOS,
+    vault::SCENARIOS,
+];
+
 /// Every unit for the laboratory's target, in the order of the tables.
 #[must_use]
 pub fn units(lab: &Lab) -> Vec<Unit> {
-    let tables: &[&[Scenario]] = &[
-        audit::SCENARIOS,
-        auth::SCENARIOS,
-        error::SCENARIOS,
-        input::SCENARIOS,
-        rate::SCENARIOS,
-        registry::SCENARIOS,
-        sandbox::SCENARIOS,
-        secret::SCENARIOS,
-        vault::SCENARIOS,
-    ];
-    let scenarios = tables.iter().flat_map(|table| table.iter()).map(|scenario| {
+    let scenarios = TABLES.iter().flat_map(|table| table.iter()).map(|scenario| {
         let (run, lab) = (scenario.run, lab.clone());
         Unit {
             id: format!("scenario:{}", scenario.id),
@@ -118,4 +120,27 @@ pub struct Scenario {
     pub alone: bool,
     /// The conversation. It may start as many targets as it likes; they end with it.
     pub run: fn(Lab) -> BoxFuture<'static, Result<Finding, Trouble>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::spec::Spec;
+
+    #[test]
+    fn every_scenario_names_itself_once_and_what_the_catalogue_knows() {
+        let spec = Spec::load().unwrap();
+        let surfaces: BTreeSet<&str> = spec.surfaces.iter().map(|it| it.id.as_str()).collect();
+        let mut ids = BTreeSet::new();
+        for scenario in TABLES.iter().flat_map(|table| table.iter()) {
+            let id = scenario.id;
+            assert!(ids.insert(id), "{id} stands twice");
+            assert!(surfaces.contains(scenario.surface), "{id}: {}", scenario.surface);
+            assert!(!scenario.requirements.is_empty(), "{id} witnesses nothing");
+            assert!(scenario.requirements.iter().all(|it| spec.get(it).is_some()), "{id}");
+            assert!(scenario.requirements.iter().any(|it| id.starts_with(it)), "{id}");
+        }
+    }
 }
