@@ -41,10 +41,12 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
     bubblewrap::ensure(workspace)?;
     build(workspace)?;
     let folder = workspace.scratch("conformance")?;
-    // A report of an earlier run must not be taken for this one's.
-    let report = folder.join("report.json");
-    if report.exists() {
-        std::fs::remove_file(&report).map_err(io("remove the last report"))?;
+    // What an earlier run left must not be taken for this one's.
+    let (report, certificate) = (folder.join("report.json"), folder.join("certificate.json"));
+    for stale in [&report, &certificate] {
+        if stale.exists() {
+            std::fs::remove_file(stale).map_err(io("remove the last run's results"))?;
+        }
     }
     let mut suite = workspace.program("release", "clawproof").arg("run");
     suite = suite.arg("--target").arg(&manifest).arg("--json").arg(&report);
@@ -56,11 +58,31 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
     if let Some(profile) = &options.profile {
         suite = suite.arg("--profile").arg(profile);
     }
+    // Who signs with a key of his own names it behind `--`.
+    if !options.suite.iter().any(|argument| argument.starts_with("--signing-key")) {
+        let key = local_key(workspace, &folder)?;
+        suite = suite.arg("--certificate").arg(&certificate).arg("--signing-key").arg(&key);
+        suite = suite.args(["--issuer", "cargo xtask conformance, with a key of this checkout"]);
+    }
     let outcome = suite.args(&options.suite).run();
     if report.is_file() {
         eprintln!("report: {}", report.display());
     }
+    if certificate.is_file() {
+        let (file, key) = (certificate.display(), folder.join("signing-key.pub"));
+        eprintln!("check it: target/release/clawproof verify {file} --key {}", key.display());
+    }
     outcome
+}
+
+/// The key pair of this checkout, made once. It shows that the files belong together, and nothing
+/// about who ran the suite: for that, sign with a key that others know.
+fn local_key(workspace: &Workspace, folder: &Path) -> Result<PathBuf, Failure> {
+    let key = folder.join("signing-key");
+    if !key.is_file() {
+        workspace.program("release", "clawproof").arg("key").arg(&key).run()?;
+    }
+    Ok(key)
 }
 
 /// The three programs that a run needs, as they ship.
