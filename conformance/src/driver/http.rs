@@ -93,6 +93,12 @@ impl Request {
         head.into_bytes()
     }
 
+    /// The whole request as it is written, for a caller that opens its own connection.
+    #[must_use]
+    pub fn bytes(&self, address: SocketAddr) -> Vec<u8> {
+        [self.head(address), self.pieces.concat()].concat()
+    }
+
     /// Sends the request on a connection of its own and reads the answer.
     ///
     /// # Errors

@@ -3,10 +3,17 @@
 //!
 //! The config patch `rates-low` of a manifest sets 7 requests and 5 messages a minute.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 
 use crate::driver::http::Request;
 use crate::driver::rpc::Rpc;
+use crate::sensor::resident::resident;
 use crate::target::world::random_hex;
 
 use super::kit::{
@@ -21,6 +28,10 @@ const SESSION: usize = 30;
 /// What `rates-low` sets.
 const LOW: (usize, usize) = (7, 5);
 const MINUTE: Duration = Duration::from_secs(60);
+/// A million identities, what they may cost in bytes, and how many are made to tell.
+const MILLION: u32 = 1_000_000;
+const MILLION_COSTS: u64 = 96 << 20;
+const IDENTITIES: std::ops::RangeInclusive<u32> = 40_000..=60_000;
 
 /// The scenarios of this group.
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -79,6 +90,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         surface: "config.file",
         alone: false,
         run: |lab| Box::pin(override_both(lab)),
+    },
+    Scenario {
+        id: "rate.bounded-addresses",
+        requirements: &["rate.bounded"],
+        surface: "process.resources",
+        alone: true,
+        run: |lab| Box::pin(bounded_addresses(lab)),
     },
 ];
 
@@ -400,5 +418,83 @@ async fn override_both(lab: Lab) -> Result<Finding, Trouble> {
     let made = sessions(target.rpc(), &ask(target.rpc(), CLIENT + 10).await?);
     let words = format!("with raised limits {made} of {} requests are admitted", CLIENT + 10);
     finding.twin(made == CLIENT + 10, words);
+    Ok(finding)
+}
+
+/// What an identity may be: an address of 127.0.0.0/8 for each number.
+fn loopback(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0x7f01_0000 + number)
+}
+
+/// One request with a wrong token from an address of its own; whether it was answered.
+async fn from(source: Ipv4Addr, address: SocketAddr, request: &[u8]) -> std::io::Result<bool> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    let mut stream = socket.connect(address).await?;
+    stream.write_all(request).await?;
+    let mut answer = Vec::new();
+    stream.take(4_096).read_to_end(&mut answer).await?;
+    Ok(answer.starts_with(b"HTTP/1.1 4"))
+}
+
+/// Fills the target's memory of who failed, from as many addresses as can be within a window
+/// (beyond it, idle ones may be forgotten). How much the last third of them cost tells what a
+/// million would.
+async fn bounded_addresses(lab: Lab) -> Result<Finding, Trouble> {
+    let mut finding = Finding::new();
+    let target = lab.instance(Options::default()).await?;
+    let wrong = target.rpc().with_token(random_hex(24));
+    let request = wrong.request("session-create", &placeholders())?;
+    let request: Arc<[u8]> = request.bytes(target.address()).into();
+    let pid = target.instance().pid().await;
+    let size = move || resident(pid);
+    let before = size().ok_or_else(|| {
+        Trouble::Inconclusive("the target's memory cannot be looked at here".to_owned())
+    })?;
+    let (next, answered) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let begun = Instant::now();
+    let workers = (0..48).map(|_| {
+        let (next, answered) = (Arc::clone(&next), Arc::clone(&answered));
+        let (request, address) = (Arc::clone(&request), target.address());
+        tokio::spawn(async move {
+            let mut seen = Vec::new();
+            while begun.elapsed() < Duration::from_secs(52) {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= *IDENTITIES.end() {
+                    break;
+                }
+                if from(loopback(number), address, &request).await.unwrap_or(false) {
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+                if number.is_multiple_of(1_000) {
+                    seen.push((number, size().unwrap_or(0)));
+                }
+            }
+            seen
+        })
+    });
+    let mut seen: Vec<(u32, u64)> = Vec::new();
+    for worker in futures_util::future::join_all(workers).await {
+        seen.extend(worker.map_err(|error| Trouble::Harness(error.to_string()))?);
+    }
+    seen.sort_unstable();
+    let count = answered.load(Ordering::Relaxed);
+    if count < *IDENTITIES.start() {
+        let words = format!("the host is too slow: {count} addresses within 52 s");
+        return Err(Trouble::Inconclusive(words));
+    }
+    finding.reached(true, format!("{count} addresses were answered in {:?}", begun.elapsed()));
+    let after = size().unwrap_or(u64::MAX);
+    let from = seen.iter().find(|(number, _)| *number >= count / 3 * 2);
+    let (number, then) = from.copied().unwrap_or((0, before));
+    let slope = after.saturating_sub(then) / u64::from((count - number).max(1));
+    let million = after.saturating_sub(before) + slope * u64::from(MILLION - count.min(MILLION));
+    let words = format!(
+        "{count} cost {} KiB, each of the last third {slope} bytes: a million cost about {} MiB",
+        after.saturating_sub(before) >> 10,
+        million >> 20
+    );
+    finding.no_effect(million < MILLION_COSTS, words);
+    finding.twin(target.session().await.is_ok(), "the right token is taken afterwards");
     Ok(finding)
 }

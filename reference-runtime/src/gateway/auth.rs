@@ -16,8 +16,9 @@ const REFUSED: &str = "a valid token is required";
 const TOO_OFTEN: &str = "too many failed attempts";
 /// Failed attempts that one address may make in a minute.
 const FAILURES_PER_MINUTE: u32 = 30;
-/// Addresses whose failures are counted at a time.
-const ADDRESSES: usize = 65_536;
+/// Addresses whose failures are counted at a time. Beyond it newcomers *without* a valid token are
+/// put off; a valid one is never asked.
+const ADDRESSES: usize = 16_384;
 
 /// Who speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
