@@ -16,7 +16,9 @@ const VERSION: &str = "0.20.2";
 /// Where cargo-deny fetches the advisories from; the capitals matter to git's rewriting.
 const DATABASE: &str = "https://github.com/RustSec/advisory-db";
 
+// Flattened into the options of other commands, which have the same name.
 #[derive(Args, Debug, Default, Clone)]
+#[group(skip)]
 pub(crate) struct Options {
     /// A folder that holds the RustSec database, for machines that cannot fetch it.
     #[arg(long, value_name = "DIR")]

@@ -90,3 +90,13 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Deny(options) => deny::run(workspace, &options),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Arguments::command().debug_assert();
+    }
+}
