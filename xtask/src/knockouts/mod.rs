@@ -188,7 +188,7 @@ impl Bench<'_> {
         let mut suite = self
             .workspace
             .program("release", "clawproof")
-            .args(["run", "--target"])
+            .args(["run", "--slow", "--target"])
             .arg(self.workspace.at(format!("conformance/targets/{target}.toml")))
             .arg("--bin")
             .arg(self.workspace.built("knockout", "clawproof-runtime"))
