@@ -27,6 +27,10 @@ pub fn level(config: &Config, tool: &str) -> Result<Level, Rejection> {
             format!("{tool} is not named in sandbox.tools and sandbox.level is none"),
         ));
     }
+    if config.sandbox.level == Level::Relaxed && !requirement::SANDBOX_LEVELS.enforced() {
+        // What is prevented: a level that does not do what its name says.
+        return Ok(Level::Strict);
+    }
     Ok(config.sandbox.level)
 }
 

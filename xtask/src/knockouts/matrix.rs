@@ -66,7 +66,7 @@ impl Row {
     }
 }
 
-/// All rows, the knockouts that no case covers yet, and the digests of the cases.
+/// All rows, the knockouts that no attack covers on this system, and the digests of the cases.
 #[derive(Debug)]
 pub(super) struct Matrix {
     pub(super) rows: Vec<Row>,
@@ -160,7 +160,7 @@ impl Matrix {
             }
         }
         for id in &self.uncovered {
-            page.push_str(&format!("| `{id}` | no case yet | | |\n"));
+            page.push_str(&format!("| `{id}` | no attack of this system | | |\n"));
         }
         page
     }
@@ -194,7 +194,7 @@ impl fmt::Display for Matrix {
         let killed = self.rows.iter().filter(|row| row.word() == "killed").count();
         writeln!(f, "{killed} of {} killed alone and by name", self.rows.len())?;
         if !self.uncovered.is_empty() {
-            writeln!(f, "no case yet for: {}", self.uncovered.join(", "))?;
+            writeln!(f, "no attack of this system for: {}", self.uncovered.join(", "))?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
+use clawproof::corpus::{Corpus, Kind};
 use clawproof::verdict::Verdict;
 
 use crate::failure::{Failure, io};
@@ -40,6 +41,8 @@ struct Bench<'a> {
     folder: PathBuf,
     own: bool,
     subjects: Vec<Subject>,
+    /// The benign cases of the corpora: by themselves they cannot show that an attack is noticed.
+    benign: BTreeSet<String>,
 }
 
 /// Whether a face is asked about the knockout with this id.
@@ -67,7 +70,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
         .run()?;
     let ids = chosen(known(workspace)?, &options.only)?;
     let folder = workspace.scratch("knockouts")?;
-    let mut bench = Bench { workspace, folder, own: options.own, subjects: Vec::new() };
+    let benign = benign(workspace)?;
+    let mut bench = Bench { workspace, folder, own: options.own, subjects: Vec::new(), benign };
     for (target, asked) in FACES.into_iter().filter(|(_, asked)| ids.iter().any(|id| asked(id))) {
         eprintln!("baseline of {target}: the same build with nothing missing");
         let baseline = bench.suite(target, None, &format!("baseline.{target}"), &[])?;
@@ -99,6 +103,13 @@ fn known(workspace: &Workspace) -> Result<Vec<String>, Failure> {
         return Err(Failure::machine(format!("the knockout build names no knockouts: {said}")));
     }
     Ok(ids)
+}
+
+fn benign(workspace: &Workspace) -> Result<BTreeSet<String>, Failure> {
+    let corpus = Corpus::load(&workspace.at("attacks"))
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let benign = corpus.cases().filter(|(_, case)| case.kind == Kind::Benign);
+    Ok(benign.map(|(_, case)| case.id.clone()).collect())
 }
 
 fn chosen(known: Vec<String>, only: &[String]) -> Result<Vec<String>, Failure> {
@@ -135,7 +146,8 @@ fn all_rows(bench: &Bench<'_>, ids: Vec<String>, jobs: u8) -> Vec<Row> {
 
 impl Bench<'_> {
     fn covers(&self, id: &str) -> bool {
-        self.asked(id).any(|subject| !subject.baseline.cases_of(id).is_empty())
+        let attacks = |case: &String| !self.benign.contains(case);
+        self.asked(id).any(|subject| subject.baseline.cases_of(id).iter().any(attacks))
     }
 
     fn asked<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Subject> {
