@@ -376,6 +376,11 @@ async fn usable_work(lab: Lab) -> Result<Finding, Trouble> {
         );
     }
     finding.reached(ran >= 2, format!("{ran} kinds of work were tried"));
+    // The measure itself: work that cannot succeed, looked at in the same way, is seen to fail.
+    let vain = "/usr/bin/no-such-compiler m.c && echo ok > made-nothing";
+    target.tool(target.exec_call(&["/bin/sh", "-c", vain])?).await?;
+    let made = target.world().workspace().join("made-nothing").exists();
+    finding.control(!made, "work that fails is told from work that succeeds");
     // Nothing is attacked here: the other scenarios of this room show that the sandbox is there.
     let seen = look(&target).await?;
     finding.no_effect(seen.level() == Some("strict"), format!("the same sandbox: {seen:?}"));
