@@ -13,6 +13,7 @@ use crate::driver::{Confine, DriverError, Ran, RunLimits};
 use crate::target::manifest::DriverKind;
 use crate::target::process::contains;
 use crate::target::world::{World, random_hex};
+use crate::verdict::Leg;
 
 use super::{Finding, Lab, Options, Target, Trouble, Unit};
 
@@ -159,12 +160,26 @@ impl Pool {
     }
 }
 
-/// Runs one probe against a target: a launcher in a world of its own, or a running agent through
-/// its `exec` tool.
+/// Runs one probe against a target. Where a sensor saw nothing (a process that was gone before it
+/// was looked at, on a busy host), it is looked once more; what was seen is never asked again.
 ///
 /// # Errors
 /// See [`Trouble`].
 pub async fn case(pool: &Pool, probe: &'static Probe) -> Result<Finding, Trouble> {
+    let first = once(pool, probe).await?;
+    let legs = first.legs();
+    let seen = [legs.reached, legs.twin, legs.no_effect, legs.control];
+    if seen.contains(&Leg::Fell) || !seen.contains(&Leg::Missing) {
+        return Ok(first);
+    }
+    let mut second = once(pool, probe).await?;
+    second.note("looked a second time: the first time a sensor saw nothing");
+    Ok(second)
+}
+
+/// Runs a probe once: a launcher in a world of its own, or a running agent through its `exec`
+/// tool.
+async fn once(pool: &Pool, probe: &'static Probe) -> Result<Finding, Trouble> {
     let lab = &pool.lab;
     let manifest = lab.manifest();
     let program = binary()?;
