@@ -105,34 +105,29 @@ impl Matrix {
         format!("{text}\n")
     }
 
-    /// Whether the committed file says the same.
+    /// Whether the committed file still tells the truth: each knockout that it lists is noticed by
+    /// one of the cases that it names, each that is noticed is listed, and no case has changed since.
+    /// Which further cases notice may differ: where a server falls over, the first ones meet it.
     ///
     /// # Errors
-    /// It is missing, is not ours, or differs; the sentence names what differs.
+    /// The file is missing or is not ours, or the sentence names what differs.
     pub(super) fn compare(&self, file: &Path) -> Result<(), Failure> {
         let committed =
             KillMatrix::load(file).map_err(|error| Failure::usage(error.to_string()))?;
-        let fresh = self.document();
-        let same = |id: &str, kill: &Kills| {
-            let then = committed.kills.get(id);
-            then.is_some_and(|then| {
-                then.cases == kill.cases && then.requirements == kill.requirements
-            })
-        };
-        let mut differing: Vec<_> = fresh
-            .kills
+        let mut differing: Vec<_> = self
+            .rows
             .iter()
-            .filter(|(id, kill)| !same(id, kill))
-            .map(|(id, _)| id.clone())
+            .filter(|row| {
+                let then = committed.kills.get(&row.id).map(|kill| kill.cases.as_slice());
+                let same = |case: &String| row.cases.contains(case);
+                !then.unwrap_or_default().iter().any(same)
+            })
+            .map(|row| row.id.clone())
             .collect();
-        let changed = |case: &String, digest: &String| committed.cases.get(case) != Some(digest);
-        differing.extend(
-            fresh
-                .cases
-                .iter()
-                .filter(|(case, digest)| changed(case, digest))
-                .map(|(c, _)| c.clone()),
-        );
+        let changed =
+            |case: &String, then: &String| self.cases.get(case).is_some_and(|now| now != then);
+        let cases = committed.cases.iter().filter(|(case, then)| changed(case, then));
+        differing.extend(cases.map(|(case, _)| case.clone()));
         if differing.is_empty() {
             return Ok(());
         }
@@ -240,6 +235,10 @@ mod tests {
         std::fs::write(file.path(), matrix.json()).unwrap();
         assert!(!matrix.json().contains("PT-001.001"));
         matrix.compare(file.path()).unwrap();
+        let mut changed = self::matrix(&["PT-025.001", "PT-001.001"], &[]);
+        changed.compare(file.path()).unwrap();
+        changed.cases.insert("PT-025.001".into(), "cc".into());
+        assert_eq!(changed.compare(file.path()).unwrap_err().code(), 1);
         let other = self::matrix(&["PT-001.001"], &[]);
         assert_eq!(other.compare(file.path()).unwrap_err().code(), 1);
     }
