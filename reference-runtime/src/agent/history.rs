@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::attachment::Attachment;
+
 /// One step of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "role", deny_unknown_fields)]
@@ -11,6 +13,9 @@ pub enum Entry {
     User {
         /// The text, exactly as it was checked.
         text: String,
+        /// What came with it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attachments: Vec<Attachment>,
     },
     /// What the model answered: text, calls, or both.
     Assistant {
@@ -33,8 +38,19 @@ impl Entry {
     /// A user's message.
     #[must_use]
     pub fn user(text: impl Into<String>) -> Self {
-        Self::User { text: text.into() }
+        Self::User { text: text.into(), attachments: Vec::new() }
     }
+}
+
+/// A user's message as a model is shown it: the text as it came, and below it a line for each
+/// attachment that says where a tool finds it.
+#[must_use]
+pub(super) fn shown(text: &str, attachments: &[Attachment]) -> String {
+    let mut shown = text.to_owned();
+    for Attachment { id, name, bytes, .. } in attachments {
+        shown.push_str(&format!("\n[attachment: attachments/{id}/{name}, {bytes} bytes]"));
+    }
+    shown
 }
 
 /// A tool call as a model wrote it. A proposal: nothing of it is known to be sound.

@@ -1,6 +1,7 @@
 //! Sessions, turns and the model: what happens between a user's message and its answer. It must
 //! never know how a message came in or how an answer goes out.
 
+mod attachment;
 #[cfg(feature = "knockout")]
 mod conjure;
 mod execute;
@@ -13,9 +14,11 @@ mod turn;
 mod vet;
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+pub use attachment::{Attachment, Upload};
 pub use execute::Executed;
 pub use history::{Entry, ProposedCall};
 pub use model::Model;
@@ -24,9 +27,11 @@ pub use stop::Stop;
 pub use turn::{Blame, CallOutcome, CallReport, Failure, Reply};
 
 use crate::audit::{Audit, Rejection};
-use crate::boundary::Limits;
+use crate::boundary::attachment::FileName;
+use crate::boundary::{Checked, Limits};
 use crate::config::Config;
 use crate::registry::{Listing, ToolRegistry};
+use crate::requirement::ERROR_DENY;
 use crate::sandbox::{Sandbox, Status};
 
 /// The bytes of stored history that a model is sent, and that a caller can read back.
@@ -42,6 +47,7 @@ pub struct Agent {
     model: Model,
     audit: Audit,
     limits: Limits,
+    workspace: Option<PathBuf>,
     max_steps: u32,
     timeout: Duration,
     /// The sessions that are being spoken in. An entry lives as long as someone holds it.
@@ -72,6 +78,7 @@ impl Agent {
             model,
             audit,
             limits: config.limits,
+            workspace: config.workspace.clone(),
             max_steps: config.agent.max_steps,
             timeout: config.agent.timeout,
             live: Mutex::default(),
@@ -134,7 +141,8 @@ impl Agent {
         self.store.history(id, HISTORY_BYTES).await
     }
 
-    /// Ends a session: a turn that runs is stopped, then the session and its history are removed.
+    /// Ends a session: a turn that runs is stopped, then the session, its history and its
+    /// attachments are removed.
     ///
     /// # Errors
     /// `error.deny` where it cannot be removed.
@@ -142,7 +150,43 @@ impl Agent {
         let live = self.live(id);
         live.ended.send_replace(true);
         let _turn = live.turn.lock().await;
+        let attachments = self.store.attachments(id).await?;
+        if !attachments.is_empty() {
+            let workspace = self.workspace()?.to_owned();
+            let back = move || attachment::take_back(&attachments, &workspace);
+            tokio::task::spawn_blocking(back).await.map_err(session::unavailable)??;
+        }
         self.store.remove(id).await
+    }
+
+    /// Begins an upload into a session.
+    ///
+    /// # Errors
+    /// `error.deny` where it cannot be stored.
+    pub async fn upload(
+        &self,
+        session: &SessionId,
+        name: Checked<FileName>,
+    ) -> Result<Upload, Rejection> {
+        self.store.upload(session, name, &self.limits).await
+    }
+
+    /// The attachment of this id, if the session has it.
+    ///
+    /// # Errors
+    /// `error.deny` where the store cannot be read.
+    pub async fn attachment(
+        &self,
+        session: &SessionId,
+        id: &str,
+    ) -> Result<Option<Attachment>, Rejection> {
+        self.store.attachment(session, id).await
+    }
+
+    fn workspace(&self) -> Result<&Path, Rejection> {
+        self.workspace.as_deref().ok_or_else(|| {
+            ERROR_DENY.refuse("there is no workspace", "the configuration names none")
+        })
     }
 
     fn live(&self, id: &SessionId) -> Arc<Live> {

@@ -1,5 +1,5 @@
 //! Sessions and their history in an embedded database: `<state>/sessions.redb`. What is
-//! acknowledged is on disk. This file must never know what an entry means.
+//! acknowledged is on disk. This file must never know what an entry means, nor read an attachment.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,11 +7,12 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::{Deserialize, Serialize};
 
+use super::attachment::Files;
 use super::history::Entry;
 use crate::audit::Rejection;
 use crate::requirement;
 
-const SESSIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sessions");
+pub(super) const SESSIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sessions");
 const ENTRIES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("entries");
 
 const UNAVAILABLE: &str = "the session store is not available";
@@ -58,7 +59,10 @@ pub struct Session {
 
 /// The store. Cheap to clone; every call runs on the blocking pool.
 #[derive(Clone)]
-pub struct Store(Arc<Database>);
+pub struct Store {
+    database: Arc<Database>,
+    pub(super) files: Arc<Files>,
+}
 
 impl Store {
     /// Opens or makes the database under the state folder.
@@ -77,8 +81,9 @@ impl Store {
         let write = database.begin_write().map_err(unavailable)?;
         write.open_table(SESSIONS).map_err(unavailable)?;
         write.open_table(ENTRIES).map_err(unavailable)?;
+        let files = Files::open(state, &write)?;
         write.commit().map_err(unavailable)?;
-        Ok(Self(Arc::new(database)))
+        Ok(Self { database: Arc::new(database), files: Arc::new(files) })
     }
 
     /// Makes a session; it is on disk when this returns.
@@ -146,13 +151,15 @@ impl Store {
         .await
     }
 
-    /// Removes a session and its history; both are gone when this returns.
+    /// Removes a session, its history and its attachments; all are gone when this returns.
     ///
     /// # Errors
     /// `error.deny` where the store cannot be written.
     pub async fn remove(&self, id: &SessionId) -> Result<(), Rejection> {
         let id = id.clone();
+        let files = Arc::clone(&self.files);
         self.blocking(move |database| {
+            let held = files.lock();
             let write = database.begin_write().map_err(unavailable)?;
             {
                 let mut sessions = write.open_table(SESSIONS).map_err(unavailable)?;
@@ -161,7 +168,10 @@ impl Store {
                 let range = (id.as_str(), 0)..=(id.as_str(), u64::MAX);
                 entries.retain_in(range, |_, _| false).map_err(unavailable)?;
             }
-            write.commit().map_err(unavailable)
+            let orphans = Files::forget(&write, &id)?;
+            write.commit().map_err(unavailable)?;
+            files.remove(&held, &orphans);
+            Ok(())
         })
         .await
     }
@@ -223,16 +233,16 @@ impl Store {
         .await
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, Rejection> + Send + 'static,
     ) -> Result<T, Rejection> {
-        let database = Arc::clone(&self.0);
+        let database = Arc::clone(&self.database);
         tokio::task::spawn_blocking(move || work(&database)).await.map_err(unavailable)?
     }
 }
 
-fn unavailable(error: impl std::fmt::Display) -> Rejection {
+pub(super) fn unavailable(error: impl std::fmt::Display) -> Rejection {
     requirement::ERROR_DENY.refuse(UNAVAILABLE, format!("session store: {error}"))
 }
 
@@ -281,7 +291,7 @@ mod tests {
         store.append(&id, entries).await.unwrap();
         let history = store.history(&id, 350).await.unwrap();
         assert_eq!(history.len(), 2);
-        assert!(matches!(history.last(), Some(Entry::User { text }) if text.starts_with('9')));
+        assert!(matches!(history.last(), Some(Entry::User { text, .. }) if text.starts_with('9')));
     }
 
     #[test]

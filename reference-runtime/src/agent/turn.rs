@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::attachment::Attachment;
 use super::execute::as_text;
 use super::history::{Entry, ProposedCall};
 use super::integrity::Seen;
@@ -93,7 +94,8 @@ struct Turn<'turn> {
 }
 
 impl Agent {
-    /// Runs a turn. The message is on disk before the model sees it, and everything that was said
+    /// Runs a turn. `attachments` are those of this session; tools find copies of them in the
+    /// workspace. The message is on disk before the model sees it, and everything that was said
     /// is before this returns. Turns of one session come one after the other.
     ///
     /// # Errors
@@ -104,13 +106,17 @@ impl Agent {
         subject: &str,
         session: &SessionId,
         message: Checked<Message>,
+        attachments: Vec<Attachment>,
         correlation: &Correlation,
     ) -> Result<Reply, Failure> {
         let live = self.live(session);
         let stop = Stop::after(self.timeout).or_when(live.ended.subscribe());
         let _turn = stop.guard(async { Ok(live.turn.lock().await) }).await?;
         let text = message.into_inner().into_string();
-        self.store.append(session, vec![Entry::User { text }]).await?;
+        for attachment in &attachments {
+            self.store.hand_out(attachment, self.workspace()?).await?;
+        }
+        self.store.append(session, vec![Entry::User { text, attachments }]).await?;
         let history = self.store.history(session, HISTORY_BYTES).await?;
         let mut turn = Turn {
             subject,
@@ -234,7 +240,7 @@ impl Agent {
             return;
         }
         let heard = match history.last() {
-            Some(Entry::User { text } | Entry::Tool { text, .. }) => text.as_str(),
+            Some(Entry::User { text, .. } | Entry::Tool { text, .. }) => text.as_str(),
             _ => "",
         };
         for (place, text) in [("answer", answer), ("heard", heard)] {

@@ -1,6 +1,7 @@
 //! Layer 1: every external byte is checked here before anything else looks at it. It does no I/O
 //! but for the workspace, and must never know who sent the bytes or what they are for.
 
+pub mod attachment;
 pub mod json;
 pub mod path;
 pub mod text;

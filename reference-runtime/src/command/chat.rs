@@ -41,7 +41,7 @@ pub(crate) fn run(
     let agent = parts::build(&config, &state, password, &redactor)?.agent;
     let reply = runtime.block_on(async {
         let session = agent.create(SUBJECT).await?;
-        let reply = agent.message(SUBJECT, &session, text, &Correlation::new()).await;
+        let reply = agent.message(SUBJECT, &session, text, Vec::new(), &Correlation::new()).await;
         reply.map_err(|failure| failure.rejection)
     })?;
     for call in &reply.calls {

@@ -25,23 +25,36 @@ pub(super) async fn read(
     body: Body,
     limits: &Limits,
 ) -> Result<Vec<u8>, Refusal> {
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        let refusal = Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            -32700,
-            "the body of the request must not be encoded",
-        );
-        return Err(refusal.closing());
-    }
+    plain(headers)?;
     match tokio::time::timeout(ARRIVAL, collect(headers, body, limits)).await {
         Ok(result) => result.map_err(Refusal::closing),
-        Err(_) => Err(Refusal::new(
-            StatusCode::REQUEST_TIMEOUT,
-            -32008,
-            "the request did not arrive in time",
-        )
-        .closing()),
+        Err(_) => Err(too_slow()),
     }
+}
+
+/// Refuses a body that is compressed or otherwise encoded: its size would not be what arrives.
+pub(super) fn plain(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity") {
+        return Ok(());
+    }
+    let refusal = Refusal::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        -32700,
+        "the body of the request must not be encoded",
+    );
+    Err(refusal.closing())
+}
+
+/// The answer to a body that does not arrive.
+pub(super) fn too_slow() -> Refusal {
+    let public = "the request did not arrive in time";
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, -32008, public).closing()
+}
+
+/// The answer to a body that was cut off, should anybody still hear it.
+pub(super) fn cut_off(error: &axum::Error) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, -32700, "the request was cut off")
+        .because(error.to_string())
 }
 
 async fn collect(headers: &HeaderMap, mut body: Body, limits: &Limits) -> Result<Vec<u8>, Refusal> {
@@ -59,10 +72,7 @@ async fn collect(headers: &HeaderMap, mut body: Body, limits: &Limits) -> Result
     let mut scanner = Scanner::new(limits);
     let mut bytes = Vec::with_capacity(declared.min(limits.body_bytes));
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            Refusal::new(StatusCode::BAD_REQUEST, -32700, "the request was cut off")
-                .because(error.to_string())
-        })?;
+        let frame = frame.map_err(|error| cut_off(&error))?;
         // Trailers are not part of the document and nothing reads them.
         let Ok(data) = frame.into_data() else { continue };
         fits(bytes.len().saturating_add(data.len()))?;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::auth::Authenticated;
 use super::envelope::{self, Incoming, Request as RpcRequest};
 use super::reply::{Refusal, success};
+use super::upload::upload;
 use super::{Gateway, body, method};
 use crate::audit::{Correlation, Event, Kind, Outcome};
 use crate::boundary::Checked;
@@ -26,11 +27,12 @@ use crate::requirement;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// The routes and, from the outside in: correlation and panics, host and origin, then for `/rpc`
-/// token and rate, then the body.
+/// The routes and, from the outside in: correlation and panics, host and origin, then for all but
+/// `/health` token and rate, then the body.
 pub(super) fn router(gateway: Arc<Gateway>) -> Router {
     let guarded = Router::new()
         .route("/rpc", post(rpc))
+        .route("/attachments", post(upload))
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), enter));
     Router::new()
         .route("/health", get(health))

@@ -13,11 +13,11 @@ use super::auth::{Authenticated, Identity};
 use super::envelope::Request;
 use super::reply::Refusal;
 use super::token::Role;
-use crate::agent::{Blame, SessionId};
+use crate::agent::{Attachment, Blame, SessionId};
 use crate::audit::{Correlation, Event, Kind, Outcome, Rejection};
-use crate::boundary::{Checked, Limits, json as boundary_json, text};
+use crate::boundary::{Checked, Limits, attachment, json as boundary_json, text};
 use crate::registry::ToolCall;
-use crate::requirement::{self, INPUT_ATTACHMENT_COUNT};
+use crate::requirement;
 use crate::vault::{ApiKey, Vault};
 
 /// Every method, and the role that it asks for.
@@ -39,6 +39,7 @@ pub const METHODS: &[(&str, Role)] = &[
 ];
 
 const NO_SESSION: &str = "there is no such session";
+const NO_ATTACHMENT: &str = "there is no such attachment";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -148,15 +149,28 @@ impl Context<'_> {
         &self.gateway.config.limits
     }
 
+    /// Attachments of a session by their ids, each of them once.
+    async fn attachments(
+        &self,
+        session: &SessionId,
+        ids: &[Value],
+    ) -> Result<Vec<Attachment>, Refusal> {
+        let mut found: Vec<Attachment> = Vec::with_capacity(ids.len());
+        for id in ids {
+            let id = id.as_str().ok_or_else(|| params("the id of an attachment is a string"))?;
+            text::identifier(id)?;
+            if found.iter().any(|other| other.id == id) {
+                return Err(params("the message names an attachment twice"));
+            }
+            let attachment = self.gateway.agent.attachment(session, id).await?;
+            found.push(attachment.ok_or_else(|| Refusal::not_found(NO_ATTACHMENT))?);
+        }
+        Ok(found)
+    }
+
     /// The caller's own session; somebody else's is as absent as one that never was.
     async fn session(&self, id: &str) -> Result<SessionId, Refusal> {
-        text::identifier(id)?;
-        let id = SessionId::parse(id).ok_or_else(|| Refusal::not_found(NO_SESSION))?;
-        if self.gateway.agent.owns(&self.caller.subject, &id).await? {
-            Ok(id)
-        } else {
-            Err(Refusal::not_found(NO_SESSION))
-        }
+        own_session(self.gateway, self.caller, id).await
     }
 
     async fn session_create(&self, _: Nothing) -> Result<Value, Refusal> {
@@ -166,19 +180,13 @@ impl Context<'_> {
 
     async fn session_message(&self, message: Message) -> Result<Value, Refusal> {
         let text = text::message(message.text, self.limits())?;
-        let attached = message.attachments.len();
-        INPUT_ATTACHMENT_COUNT.check(
-            attached <= self.limits().attachments,
-            "the message has too many attachments",
-            || format!("{attached} attachments"),
-        )?;
-        if attached > 0 {
-            return Err(Refusal::not_found("there is no such attachment"));
-        }
+        attachment::count(message.attachments.len(), self.limits())?;
         let id = self.session(&message.session).await?;
+        let attachments = self.attachments(&id, &message.attachments).await?;
         self.gateway.rates.session(self.caller, &id, self.correlation).await?;
         let subject = &self.caller.subject;
-        let reply = self.gateway.agent.message(subject, &id, text, self.correlation).await;
+        let agent = &self.gateway.agent;
+        let reply = agent.message(subject, &id, text, attachments, self.correlation).await;
         match reply {
             Ok(reply) => serde_json::to_value(reply).map_err(internal),
             Err(failure) => {
@@ -274,11 +282,33 @@ impl Context<'_> {
     }
 }
 
+/// The caller's own session; somebody else's is as absent as one that never was.
+///
+/// # Errors
+/// 404 without one, or the requirement of Layer 1 that the id breaks.
+pub(super) async fn own_session(
+    gateway: &Gateway,
+    caller: &Identity,
+    id: &str,
+) -> Result<SessionId, Refusal> {
+    text::identifier(id)?;
+    let id = SessionId::parse(id).ok_or_else(|| Refusal::not_found(NO_SESSION))?;
+    if gateway.agent.owns(&caller.subject, &id).await? {
+        Ok(id)
+    } else {
+        Err(Refusal::not_found(NO_SESSION))
+    }
+}
+
 fn version() -> Value {
     json!({ "version": env!("CARGO_PKG_VERSION") })
 }
 
-fn internal(error: impl std::fmt::Display) -> Refusal {
+fn params(public: &'static str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, -32602, public)
+}
+
+pub(super) fn internal(error: impl std::fmt::Display) -> Refusal {
     requirement::ERROR_NO_PANIC
         .refuse("the runtime met a fault of its own", error.to_string())
         .into()

@@ -12,6 +12,7 @@ mod rates;
 mod reply;
 mod server;
 mod token;
+mod upload;
 
 use std::sync::Arc;
 

@@ -109,6 +109,17 @@ impl House {
         self.call("session.message", json!({ "session": session, "text": text })).await
     }
 
+    /// An upload of a body as it is, under a name that stands in the query as it is.
+    pub(crate) async fn upload(&self, token: &str, query: &str, body: &[u8]) -> Answer {
+        let head = format!(
+            "POST /attachments?{query} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        self.raw(&[head.as_bytes(), body].concat()).await
+    }
+
     /// The audit records so far.
     pub(crate) fn records(&self) -> Vec<Value> {
         std::fs::read_to_string(self.folder.path().join("audit/audit.jsonl"))

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's panic is its verdict")]
 
 mod agent;
+mod attachment;
 mod audit;
 mod boundary;
 mod config;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Answer;
-use crate::agent::history::{Entry, ProposedCall};
+use crate::agent::history::{Entry, ProposedCall, shown};
 use crate::audit::Rejection;
 use crate::boundary::{Limits, json as boundary_json};
 use crate::config;
@@ -108,7 +108,9 @@ impl OpenAi {
 /// One entry in the words of the protocol.
 fn message(entry: &Entry) -> Value {
     match entry {
-        Entry::User { text } => json!({ "role": "user", "content": text }),
+        Entry::User { text, attachments } => {
+            json!({ "role": "user", "content": shown(text, attachments) })
+        }
         Entry::Assistant { text, calls } if calls.is_empty() => {
             json!({ "role": "assistant", "content": text })
         }

@@ -13,7 +13,7 @@ const HELP: &str = "I am the scripted model and work offline. I understand: `rea
 
 pub(super) fn answer(history: &[Entry]) -> Result<Answer, Rejection> {
     let text = match history.last() {
-        Some(Entry::User { text }) => match proposal(text) {
+        Some(Entry::User { text, .. }) => match proposal(text) {
             Some((name, arguments)) => {
                 let id = format!("call-{}", SessionId::random()?.as_str());
                 let arguments = arguments.to_string();

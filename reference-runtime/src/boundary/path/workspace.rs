@@ -82,14 +82,42 @@ impl Workspace {
     /// # Errors
     /// As [`Workspace::read`].
     pub fn write(&self, path: &RelativePath, content: &[u8]) -> Result<(), FileError> {
+        self.writable(path)?.write_all(content).map_err(failed)
+    }
+
+    /// A regular file to write to, empty, with the folders above it.
+    fn writable(&self, path: &RelativePath) -> Result<std::fs::File, FileError> {
         if let Some(parent) = path.as_path().parent()
             && !parent.as_os_str().is_empty()
         {
             self.create_folder(path, parent)?;
         }
         // Not truncated at the open: what it is must be known first.
-        let mut file = self.regular(path, OpenOptions::new().write(true).create(true))?;
-        file.set_len(0).and_then(|()| file.write_all(content)).map_err(failed)
+        let file = self.regular(path, OpenOptions::new().write(true).create(true))?;
+        file.set_len(0).map_err(failed)?;
+        Ok(file)
+    }
+
+    /// Writes a file from a reader, piece by piece, creating missing folders above it; as
+    /// [`Workspace::write`] it never leaves the workspace.
+    ///
+    /// # Errors
+    /// As [`Workspace::read`].
+    pub fn copy_in(&self, path: &RelativePath, from: &mut std::fs::File) -> Result<(), FileError> {
+        let mut file = self.writable(path)?;
+        io::copy(from, &mut file).map(drop).map_err(failed)
+    }
+
+    /// Removes a folder and what is in it; no link in it is followed. One that is not there is
+    /// as good as removed.
+    ///
+    /// # Errors
+    /// As [`Workspace::read`].
+    pub fn remove_folder(&self, path: &RelativePath) -> Result<(), FileError> {
+        match self.folder.remove_dir_all(path.as_path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(()),
+        }
     }
 
     /// The entries of a folder, sorted by name; at most 10,000.

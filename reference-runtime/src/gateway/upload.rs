@@ -1,0 +1,109 @@
+//! `POST /attachments?session=ID&name=NAME`: the body is the content, written to disk as it
+//! arrives. It must never hold more of it than the piece at hand, nor believe its declared length.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Query, Request, State, rejection::QueryRejection};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
+use http_body_util::BodyExt as _;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Gateway;
+use super::auth::Authenticated;
+use super::body::{self, cut_off, too_slow};
+use super::method::own_session;
+use super::reply::Refusal;
+use crate::agent::{Attachment, Upload};
+use crate::audit::{Correlation, Event, Kind, Outcome};
+use crate::boundary::attachment;
+
+/// How long an upload may be silent, and how long it may take as a whole.
+const SILENCE: Duration = Duration::from_secs(15);
+const WHOLE: Duration = Duration::from_secs(600);
+
+/// What the query says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    session: String,
+    name: String,
+}
+
+/// Takes one attachment.
+pub(super) async fn upload(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(correlation): Extension<Correlation>,
+    Extension(caller): Extension<Authenticated<()>>,
+    asked: Result<Query<Asked>, QueryRejection>,
+    request: Request,
+) -> Response {
+    let (parts, content) = request.into_parts();
+    let stored = async {
+        let Query(asked) = asked.map_err(|error| {
+            Refusal::new(
+                StatusCode::BAD_REQUEST,
+                -32602,
+                "the query names a session and a name, nothing else",
+            )
+            .because(error.body_text())
+        })?;
+        store(&gateway, &caller, &correlation, asked, &parts.headers, content).await
+    };
+    match stored.await {
+        Ok(Attachment { id, name, bytes, sha256 }) => {
+            let answer =
+                json!({ "attachment": id, "name": name, "bytes": bytes, "sha256": sha256 });
+            (StatusCode::CREATED, Json(answer)).into_response()
+        }
+        // What was not read of the body is still on its way.
+        Err(refusal) => refusal.closing().respond(None, &correlation),
+    }
+}
+
+async fn store(
+    gateway: &Gateway,
+    caller: &Authenticated<()>,
+    correlation: &Correlation,
+    asked: Asked,
+    headers: &HeaderMap,
+    content: Body,
+) -> Result<Attachment, Refusal> {
+    let name = attachment::name(&asked.name)?;
+    let session = own_session(gateway, caller.identity(), &asked.session).await?;
+    body::plain(headers)?;
+    let subject = caller.identity().subject.as_str();
+    let event = Event::new(
+        Kind::Authorization,
+        Outcome::Allow,
+        subject,
+        "attachments.create",
+        correlation.clone(),
+    );
+    gateway.agent.audit().record(event).await?;
+    let mut upload = gateway.agent.upload(&session, name).await?;
+    if let Some(declared) =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
+    {
+        upload.meter().declared(declared)?;
+    }
+    tokio::time::timeout(WHOLE, receive(&mut upload, content)).await.map_err(|_| too_slow())??;
+    upload.finish().await?.ok_or_else(|| Refusal::not_found("there is no such session"))
+}
+
+async fn receive(upload: &mut Upload, mut content: Body) -> Result<(), Refusal> {
+    while let Some(frame) =
+        tokio::time::timeout(SILENCE, content.frame()).await.map_err(|_| too_slow())?
+    {
+        let frame = frame.map_err(|error| cut_off(&error))?;
+        // Trailers are no content.
+        if let Ok(piece) = frame.into_data() {
+            upload.take(&piece).await?;
+        }
+    }
+    Ok(())
+}
