@@ -2,12 +2,19 @@
 
 mod command;
 
+use std::alloc::System;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use clawproof_runtime::sandbox;
+use zeroizing_alloc::ZeroAlloc;
 
 use command::{AuditMode, Cli, ConfigMode, Failure, Mode, SandboxMode};
+
+/// Memory is wiped as it is given back: what a parser, a buffer or a library copied of a secret does
+/// not outlive its use either.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     // The sandbox shim comes first: it runs inside the sandbox, before any thread exists.

@@ -2,6 +2,8 @@
 //! not registered, ids used twice, calls that are not whole or come too late. Files in the
 //! workspace are the sensor. It must never believe what the target says about a call.
 
+mod capability;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -35,6 +37,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         surface: "tool.name",
         alone: false,
         run: |lab| Box::pin(disabled(lab)),
+    },
+    Scenario {
+        id: "registry.capability-write",
+        requirements: &["registry.capability"],
+        surface: "tool.call",
+        alone: false,
+        run: |lab| Box::pin(capability::write(lab)),
+    },
+    Scenario {
+        id: "registry.capability-network",
+        requirements: &["registry.capability"],
+        surface: "sandbox.process",
+        alone: false,
+        run: |lab| Box::pin(capability::network(lab)),
     },
     Scenario {
         id: "registry.call-integrity-repeated",

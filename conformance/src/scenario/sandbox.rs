@@ -79,13 +79,13 @@ pub const SCENARIOS: &[Scenario] = &[
 
 /// What three actions inside did, seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
+pub(super) struct Seen {
     /// A file in the workspace was written, so the command ran.
-    inside: bool,
+    pub(super) inside: bool,
     /// A file outside was written.
-    outside: bool,
+    pub(super) outside: bool,
     /// A loopback listener of the suite's received the nonce.
-    network: bool,
+    pub(super) network: bool,
 }
 
 impl Seen {
@@ -101,7 +101,7 @@ impl Seen {
 }
 
 /// Lets the exec tool write inside, write outside and dial out, and looks which of it happened.
-async fn look(target: &Target) -> Result<Seen, Trouble> {
+pub(super) async fn look(target: &Target) -> Result<Seen, Trouble> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
     let nonce = random_hex(8);

@@ -2,6 +2,8 @@
 //! speak (answers, errors, tool output, its log, its processes) and look for the key in every
 //! form. They must never take `[REDACTED]` for a proof: only the key's absence counts.
 
+mod memory;
+
 use serde_json::json;
 
 use crate::sensor::leak::found;
@@ -11,6 +13,20 @@ use super::{Finding, Lab, Options, Scenario, Target, Trouble};
 
 /// The scenarios of this group.
 pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        id: "secret.redacted-short",
+        requirements: &["secret.redacted"],
+        surface: "log.output",
+        alone: false,
+        run: |lab| Box::pin(memory::redacted_short(lab)),
+    },
+    Scenario {
+        id: "secret.zeroed-after-delete",
+        requirements: &["secret.zeroed"],
+        surface: "process.memory",
+        alone: false,
+        run: |lab| Box::pin(memory::zeroed(lab)),
+    },
     Scenario {
         id: "secret.no-leak-answers",
         requirements: &["secret.no-leak"],

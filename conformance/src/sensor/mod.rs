@@ -4,5 +4,7 @@
 pub mod audit_log;
 pub mod files;
 pub mod leak;
+#[cfg(target_os = "linux")]
+pub mod memory;
 pub mod resident;
 pub mod vault;

@@ -3,7 +3,7 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeSet,
+    collections::BTreeMap,
     fmt,
     fmt::Write,
     sync::{Arc, RwLock},
@@ -31,10 +31,19 @@ pub struct Redactor {
 
 #[derive(Default)]
 struct Secrets {
-    known: BTreeSet<String>,
+    known: BTreeMap<String, Known>,
     tiers: Arc<Vec<Arc<Matcher>>>,
     /// A form could not be compiled: nothing is known to be clean any more.
     broken: bool,
+}
+
+/// Why a secret is known.
+#[derive(Default)]
+struct Known {
+    /// It was added and stays.
+    kept: bool,
+    /// How many hold it at present.
+    held: usize,
 }
 
 /// Some secrets' forms, compiled twice: once to say quickly that a text is clean, once to find
@@ -57,15 +66,41 @@ impl Redactor {
     /// three alignments, hex, percent-encoded, and JSON-escaped. Secrets of fewer than 6 bytes
     /// are ignored.
     pub fn add(&self, secret: &str) {
-        let known = |secrets: &Secrets| secrets.known.contains(secret);
-        if secret.len() < SHORTEST || self.shared.read().is_ok_and(|secrets| known(&secrets)) {
+        let kept = |secrets: &Secrets| secrets.known.get(secret).is_some_and(|known| known.kept);
+        if self.shared.read().is_ok_and(|secrets| kept(&secrets)) {
             return;
         }
+        self.tell(secret, |known| known.kept = true);
+    }
+
+    /// Tells a secret for as long as it is held: each call asks for one [`Redactor::release`].
+    pub fn hold(&self, secret: &str) {
+        self.tell(secret, |known| known.held += 1);
+    }
+
+    /// Takes one [`Redactor::hold`] back. A secret that nobody holds and that was not added is
+    /// forgotten, so that no memory of this process has it any more: it is no longer taken out.
+    pub fn release(&self, secret: &str) {
         // A poisoned lock stays poisoned: `redact` then shows nothing at all.
-        if let Ok(mut secrets) = self.shared.write()
-            && secrets.known.insert(secret.to_owned())
-        {
-            secrets.tell(forms(secret));
+        let Ok(mut secrets) = self.shared.write() else { return };
+        let Some(known) = secrets.known.get_mut(secret) else { return };
+        known.held = known.held.saturating_sub(1);
+        if known.held == 0 && !known.kept {
+            secrets.known.remove(secret);
+            secrets.rebuild();
+        }
+    }
+
+    fn tell(&self, secret: &str, why: impl FnOnce(&mut Known)) {
+        if secret.len() < SHORTEST {
+            return;
+        }
+        if let Ok(mut secrets) = self.shared.write() {
+            let new = !secrets.known.contains_key(secret);
+            why(secrets.known.entry(secret.to_owned()).or_default());
+            if new {
+                secrets.tell(forms(secret));
+            }
         }
     }
 
@@ -94,6 +129,14 @@ impl fmt::Debug for Redactor {
 }
 
 impl Secrets {
+    fn rebuild(&mut self) {
+        self.tiers = Arc::default();
+        let all: Vec<String> = self.known.keys().flat_map(|secret| forms(secret)).collect();
+        if !all.is_empty() {
+            self.tell(all);
+        }
+    }
+
     fn tell(&mut self, mut forms: Vec<String>) {
         let mut tiers = self.tiers.to_vec();
         while let Some(tier) = tiers.pop_if(|tier| tier.forms.len() <= 2 * forms.len()) {
@@ -293,6 +336,21 @@ mod tests {
         let shown = redactor.redact("abcdabcdefghefgh").into_owned();
         assert_eq!(shown, "abcd[REDACTED]efgh");
         assert_eq!(redactor.redact(&shown), shown);
+    }
+
+    #[test]
+    fn a_secret_is_forgotten_when_the_last_holder_releases_it() {
+        let redactor = told(&["stays-for-ever"]);
+        for secret in ["held-twice", "held-twice", "held-once", "stays-for-ever"] {
+            redactor.hold(secret);
+        }
+        for secret in ["held-twice", "held-once", "stays-for-ever", "never-told"] {
+            redactor.release(secret);
+        }
+        let shown = redactor.redact("held-twice held-once stays-for-ever").into_owned();
+        assert_eq!(shown, "[REDACTED] held-once [REDACTED]");
+        redactor.release("held-twice");
+        assert_eq!(redactor.redact("held-twice"), "held-twice");
     }
 
     #[test]

@@ -68,8 +68,10 @@ fn model_key(
                 key => key?,
             };
             let Some(key) = key else { continue };
-            redactor.add(key.expose());
+            redactor.hold(key.expose());
             if config.model.api_key.as_deref() == Some(name.as_str()) {
+                // The model goes on with it, whatever becomes of the record.
+                redactor.add(key.expose());
                 found = Some(key);
             }
         }

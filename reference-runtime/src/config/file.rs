@@ -21,7 +21,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("rates", &["requestsPerMinute", "messagesPerMinute"]),
     ("sandbox", &["level", "tools", "uid", "timeoutSeconds"]),
     ("model", &["provider", "baseUrl", "name", "apiKey", "timeoutSeconds"]),
-    ("tools", &["disabled"]),
+    ("tools", &["disabled", "capabilities"]),
     ("agent", &["maxSteps", "timeoutSeconds"]),
 ];
 
@@ -255,7 +255,7 @@ mod tests {
           sandbox: { level: 'relaxed', tools: { exec: 'none' }, uid: 60123, timeoutSeconds: 5 },
           model: { provider: 'openai', baseUrl: 'http://127.0.0.1:1/v1', name: 'm', apiKey: 'k',
                    timeoutSeconds: 6 },
-          tools: { disabled: ['exec'] },
+          tools: { disabled: ['exec'], capabilities: { write_file: ['read'] } },
           agent: { maxSteps: 3, timeoutSeconds: 9 },
         }";
 }

@@ -72,6 +72,32 @@ pub enum Level {
     Strict,
 }
 
+/// One thing that a tool may do.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Capability {
+    /// Read files of the workspace.
+    Read,
+    /// Create and change files of the workspace.
+    Write,
+    /// Use the network, where its level allows one.
+    Network,
+    /// Start programs.
+    Process,
+}
+
 /// `sandbox`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -120,6 +146,8 @@ pub struct Model {
 pub struct Tools {
     /// Names of tools that are not registered.
     pub disabled: BTreeSet<String>,
+    /// What a tool may do, by exact name, where that is less than it declares.
+    pub capabilities: BTreeMap<String, BTreeSet<Capability>>,
 }
 
 /// `agent`

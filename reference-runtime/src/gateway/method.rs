@@ -80,7 +80,7 @@ struct Named {
 #[serde(deny_unknown_fields)]
 struct Put {
     name: String,
-    secret: String,
+    secret: ApiKey,
 }
 
 /// What every method works with.
@@ -232,11 +232,27 @@ impl Context<'_> {
 
     async fn credentials_put(&self, Put { name, secret }: Put) -> Result<Value, Refusal> {
         text::identifier(&name)?;
-        let key = ApiKey::new(secret);
-        self.gateway.agent.audit().redactor().add(key.expose());
-        let record = name.clone();
-        self.in_vault(move |vault| vault.put(&record, &key)).await?;
-        self.changed("credentials.put", &name).await?;
+        let redactor = self.gateway.agent.audit().redactor().clone();
+        redactor.hold(secret.expose());
+        let (record, key) = (name.clone(), secret.clone());
+        let replaced = self.in_vault(move |vault| {
+            // A record that does not open is replaced all the same.
+            let old = vault.get(&record).ok().flatten();
+            vault.put(&record, &key).map(|()| old)
+        });
+        let replaced = match replaced.await {
+            Ok(old) => old,
+            Err(refusal) => {
+                redactor.release(secret.expose());
+                return Err(refusal);
+            }
+        };
+        if let Some(old) = replaced {
+            redactor.release(old.expose());
+        }
+        tracing::debug!(name, ?secret, "a credential is stored");
+        let shown = serde_json::to_value(&secret).map_err(internal)?;
+        self.changed("credentials.put", &name, Some(shown)).await?;
         Ok(json!({ "stored": name }))
     }
 
@@ -248,10 +264,18 @@ impl Context<'_> {
     async fn credentials_delete(&self, Named { name }: Named) -> Result<Value, Refusal> {
         text::identifier(&name)?;
         let record = name.clone();
-        if !self.in_vault(move |vault| vault.remove(&record)).await? {
+        let removed = self.in_vault(move |vault| {
+            let old = vault.get(&record).ok().flatten();
+            vault.remove(&record).map(|removed| removed.then_some(old))
+        });
+        let Some(old) = removed.await? else {
             return Err(Refusal::not_found("there is no such credential"));
+        };
+        if let Some(old) = old {
+            // Nothing here holds it any more. What came of it stays redacted where it was written.
+            self.gateway.agent.audit().redactor().release(old.expose());
         }
-        self.changed("credentials.delete", &name).await?;
+        self.changed("credentials.delete", &name, None).await?;
         Ok(json!({ "deleted": name }))
     }
 
@@ -265,11 +289,18 @@ impl Context<'_> {
         Ok(done.map_err(internal)??)
     }
 
-    async fn changed(&self, action: &str, name: &str) -> Result<(), Rejection> {
+    async fn changed(
+        &self,
+        action: &str,
+        name: &str,
+        value: Option<Value>,
+    ) -> Result<(), Rejection> {
         let subject = self.caller.subject.as_str();
         let correlation = self.correlation.clone();
         let event = Event::new(Kind::Config, Outcome::Completed, subject, action, correlation);
-        self.gateway.agent.audit().record(event.with("name", name)).await
+        let event = event.with("name", name);
+        let event = value.into_iter().fold(event, |event, value| event.with("value", value));
+        self.gateway.agent.audit().record(event).await
     }
 
     fn system_status(&self, _: Nothing) -> Result<Value, Refusal> {

@@ -2,19 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-/// One thing that a tool may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Capability {
-    /// Read files of the workspace.
-    Read,
-    /// Create and change files of the workspace.
-    Write,
-    /// Use the network, where its level allows one.
-    Network,
-    /// Start programs.
-    Process,
-}
+pub use crate::config::Capability;
 
 /// A set of capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -42,6 +30,12 @@ impl Capabilities {
     #[must_use]
     pub const fn has(self, capability: Capability) -> bool {
         self.0 & (1 << capability as u8) != 0
+    }
+
+    /// What both sets hold.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// The capabilities of the set, in a fixed order.
@@ -73,6 +67,10 @@ mod tests {
         let set = Capabilities::of(&[Capability::Read, Capability::Process]);
         assert_eq!(set.iter().collect::<Vec<_>>(), [Capability::Read, Capability::Process]);
         assert!(!set.has(Capability::Write) && !set.has(Capability::Network));
+        assert_eq!(
+            set.and(Capabilities::of(&[Capability::Read, Capability::Write])).iter().count(),
+            1
+        );
         assert_eq!(Capabilities::ALL.iter().count(), 4);
         assert_eq!(Capabilities::NONE.iter().count(), 0);
         assert_eq!(serde_json::to_string(&set).unwrap(), r#"["read","process"]"#);

@@ -108,6 +108,7 @@ struct Registered {
     tool: &'static Tool,
     schema: schema::Schema,
     level: Level,
+    capabilities: Capabilities,
 }
 
 /// The tools that exist. There is no method that adds one after the start.
@@ -125,7 +126,7 @@ impl ToolRegistry {
     /// the configuration names a tool that does not exist.
     pub fn new(config: &Config) -> Result<Self, Rejection> {
         let named = config.tools.disabled.iter().chain(config.sandbox.tools.keys());
-        for name in named {
+        for name in named.chain(config.tools.capabilities.keys()) {
             if builtin::find(name).is_none() {
                 return Err(requirement::REGISTRY_ONLY_REGISTERED.refuse(
                     "the configuration names a tool that does not exist",
@@ -137,7 +138,8 @@ impl ToolRegistry {
         for tool in builtin::ALL.iter().copied() {
             if !config.tools.disabled.contains(tool.name) {
                 let schema = schema::Schema::new(tool.schema)?;
-                tools.push(Registered { tool, schema, level: config.level(tool.name) });
+                let (level, capabilities) = (config.level(tool.name), granted(tool, config)?);
+                tools.push(Registered { tool, schema, level, capabilities });
             }
         }
         let workspace = config.workspace.as_deref().map(path::Workspace::open).transpose()?;
@@ -153,7 +155,7 @@ impl ToolRegistry {
                 name: registered.tool.name,
                 description: registered.tool.description,
                 parameters: registered.schema.document().clone(),
-                capabilities: registered.tool.capabilities,
+                capabilities: registered.capabilities,
                 level: registered.level,
             })
             .collect()
@@ -177,12 +179,23 @@ impl ToolRegistry {
                 };
             }
         }
-        let capabilities = if requirement::REGISTRY_CAPABILITY.enforced() {
-            tool.capabilities
-        } else {
-            Capabilities::ALL
-        };
+        let capabilities = self.capabilities(tool);
+        requirement::REGISTRY_CAPABILITY.check(
+            matches!(tool.kind, Kind::Worker(_)) || capabilities.has(Capability::Process),
+            "the tool may not start programs here",
+            || format!("{:?} is not granted to {:?}", Capability::Process, tool.name),
+        )?;
         Ok(Authorized { value: call, tool, capabilities })
+    }
+
+    /// What a tool may do here; what is not registered may do nothing.
+    fn capabilities(&self, tool: &Tool) -> Capabilities {
+        if !requirement::REGISTRY_CAPABILITY.enforced() {
+            // What is prevented: a declaration that nothing holds a tool to.
+            return Capabilities::ALL;
+        }
+        let registered = self.tools.iter().find(|registered| registered.tool.name == tool.name);
+        registered.map_or(Capabilities::NONE, |registered| registered.capabilities)
     }
 
     /// The one tool that a name means. A name that only resembles a registered one is refused by
@@ -217,6 +230,23 @@ impl ToolRegistry {
         })?;
         Ok((tool, schema::Schema::new(tool.schema)?))
     }
+}
+
+/// What a tool declares, or the part of it that the configuration grants. A grant of what the tool
+/// does not declare is an error in the configuration, and so is a tool that may not even read: the
+/// view of every run shows the workspace.
+fn granted(tool: &Tool, config: &Config) -> Result<Capabilities, Rejection> {
+    let Some(named) = config.tools.capabilities.get(tool.name) else {
+        return Ok(tool.capabilities);
+    };
+    let granted: Capabilities = named.iter().copied().collect();
+    let part = granted.and(tool.capabilities) == granted && granted.has(Capability::Read);
+    requirement::REGISTRY_CAPABILITY.check(
+        part,
+        "the configuration grants a tool what it does not declare, or takes reading from it",
+        || format!("tools.capabilities.{}", tool.name),
+    )?;
+    Ok(granted)
 }
 
 impl std::fmt::Debug for ToolRegistry {

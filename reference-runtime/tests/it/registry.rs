@@ -2,7 +2,7 @@
 
 use clawproof_runtime::{
     config::{Config, Level},
-    registry::{ToolCall, ToolRegistry},
+    registry::{Capability, ToolCall, ToolRegistry},
     requirement::{self, Requirement},
 };
 use serde_json::{Value, json};
@@ -143,4 +143,32 @@ fn the_list_shows_schema_capabilities_and_level() {
     assert_eq!(shown[0]["level"], "strict");
     assert_eq!(shown[3]["level"], "relaxed");
     assert_eq!(shown[3]["parameters"]["required"], json!(["argv"]));
+}
+
+fn with_capabilities(tool: &str, granted: &[Capability]) -> Result<ToolRegistry, Requirement> {
+    let mut config = Config::default();
+    config.tools.capabilities.insert(tool.into(), granted.iter().copied().collect());
+    ToolRegistry::new(&config).map_err(|refusal| refusal.requirement())
+}
+
+#[test]
+fn the_configuration_takes_capabilities_away_and_adds_none() {
+    let registry = with_capabilities("exec", &[Capability::Read, Capability::Process]).unwrap();
+    let call = || call("exec", json!({"argv": ["id"]}));
+    let capabilities = registry.authorize(call()).unwrap().capabilities();
+    assert!(!capabilities.has(Capability::Write) && !capabilities.has(Capability::Network));
+    let listed = registry.list().into_iter().find(|tool| tool.name == "exec").unwrap();
+    assert_eq!(listed.capabilities, capabilities, "the list says what is granted");
+
+    let registry = with_capabilities("exec", &[Capability::Read]).unwrap();
+    let refused = registry.authorize(call()).unwrap_err().requirement();
+    assert_eq!(refused, requirement::REGISTRY_CAPABILITY, "exec without programs");
+
+    for (tool, granted, why) in [
+        ("read_file", &[Capability::Read, Capability::Write][..], requirement::REGISTRY_CAPABILITY),
+        ("write_file", &[Capability::Write], requirement::REGISTRY_CAPABILITY),
+        ("write_fil", &[Capability::Read], requirement::REGISTRY_ONLY_REGISTERED),
+    ] {
+        assert_eq!(with_capabilities(tool, granted).unwrap_err(), why, "{tool}");
+    }
 }
