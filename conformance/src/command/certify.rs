@@ -87,7 +87,7 @@ pub(crate) fn certify(
     let made = Made {
         suite: digest(&suite.unwrap_or_default()),
         spec: digest(clawproof::spec::EMBEDDED.as_bytes()),
-        matrix: digest(clawproof::oracle::matrix::SHIPPED.as_bytes()),
+        matrix: clawproof::oracle::matrix::KillMatrix::shipped_digest(),
         report: digest(written),
     };
     match issue(report, &made, &args.issuer, key) {

@@ -1,6 +1,7 @@
 //! The kill matrix: which cases were seen to fail where a defence was missing. It is the fourth
 //! leg of every case that has no control in the same run. It must never be filled by a run of a
-//! third-party target: only knocked-out builds of the reference write it.
+//! third-party target: only knocked-out builds of the reference and the project's own naive
+//! subjects write it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,6 +12,9 @@ use sha2::{Digest as _, Sha256};
 
 /// The matrix that this suite was released with.
 pub const SHIPPED: &str = include_str!("../../spec/kill-matrix.json");
+
+/// What the naive subjects fell to, in the same form; its keys are `naive` and `naive:MODE`.
+pub const NAIVE: &str = include_str!("../../spec/naive-kills.json");
 
 /// The matrix as its file holds it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -48,7 +52,27 @@ impl KillMatrix {
     /// # Errors
     /// The shipped text is no matrix of version 1.
     pub fn shipped() -> Result<Self, MatrixError> {
-        Self::parse(SHIPPED, "shipped with the suite")
+        let knockouts = Self::parse(SHIPPED, "shipped with the suite")?;
+        Ok(knockouts.beside(Self::parse(NAIVE, "of the naive subjects")?))
+    }
+
+    /// The digest of what [`KillMatrix::shipped`] reads.
+    #[must_use]
+    pub fn shipped_digest() -> String {
+        digest([SHIPPED, NAIVE].concat().as_bytes())
+    }
+
+    /// This matrix with the rows of another beside its own. Where the two knew a case in different
+    /// forms, this one's counts.
+    #[must_use]
+    pub fn beside(mut self, other: Self) -> Self {
+        for (case, digest) in other.cases {
+            self.cases.entry(case).or_insert(digest);
+        }
+        for (id, kills) in other.kills {
+            self.kills.entry(id).or_insert(kills);
+        }
+        self
     }
 
     /// Reads a matrix file.

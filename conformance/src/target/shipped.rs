@@ -8,6 +8,7 @@ pub const MANIFESTS: &[(&str, &str)] = &[
     ("bwrap-tight", include_str!("../../targets/bwrap-tight.toml")),
     ("firejail", include_str!("../../targets/firejail.toml")),
     ("reference-launcher", include_str!("../../targets/reference-launcher.toml")),
+    ("naive", include_str!("../../targets/naive.toml")),
     ("sh", include_str!("../../targets/sh.toml")),
 ];
 

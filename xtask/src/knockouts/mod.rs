@@ -90,6 +90,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
     } else if options.only.is_empty() && matrix.is_whole() {
         std::fs::write(&file, matrix.json()).map_err(io("write the kill matrix"))?;
         eprintln!("written: {}", file.display());
+        crate::attacks::refresh(workspace)?;
     }
     matrix.judge()
 }

@@ -45,6 +45,19 @@ impl Told {
         self.results.iter().any(|text| text.contains(&*lossy) || unfold(text).contains(&*lossy))
     }
 
+    /// The same, where control characters may have been taken out on the way back.
+    pub(super) fn came_back_printable(&self, bytes: &[u8]) -> bool {
+        let printable = |text: &str| -> String {
+            text.chars()
+                .filter(|it| !it.is_control() && *it != char::REPLACEMENT_CHARACTER)
+                .collect()
+        };
+        let wanted = printable(&String::from_utf8_lossy(bytes));
+        self.results.iter().any(|text| {
+            printable(text).contains(&wanted) || printable(&unfold(text)).contains(&wanted)
+        })
+    }
+
     /// Whether the answer to the user holds these bytes.
     pub(super) fn replied(&self, bytes: &[u8]) -> bool {
         let lossy = String::from_utf8_lossy(bytes);
@@ -159,7 +172,8 @@ fn script(target: &Target, case: &Case, stand: &Stand) -> Result<Option<Answer>,
         Surface::ToolPathRead => vec![path("read", payload, b"")?],
         Surface::ToolPathWrite => vec![path("write", payload, stand.marker.as_bytes())?],
         Surface::ToolArgument => {
-            vec![exec_call(manifest, &[b"/usr/bin/printf", b"%s".as_slice(), payload])?]
+            let format = format!("{}%s", stand.marker);
+            vec![exec_call(manifest, &[b"/usr/bin/printf", format.as_bytes(), payload])?]
         }
         Surface::ToolName => {
             let mut call = path("write", stand.effect.as_bytes(), stand.nonce.as_bytes())?;

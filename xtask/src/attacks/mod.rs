@@ -1,5 +1,8 @@
 //! `attacks`: the corpora, through the suite's own library. Must never judge a record by itself.
 
+mod coverage;
+mod naive;
+
 use clap::{Args, Subcommand};
 use clawproof::corpus::{self, Corpus, Family, Outline, Surface};
 use clawproof::spec::Spec;
@@ -18,6 +21,10 @@ pub(crate) enum Action {
     Stats,
     /// Write MANIFEST.json and schema.json anew.
     Manifest,
+    /// Play the corpora against the naive subjects and write down what they fell to.
+    Naive(naive::Options),
+    /// Write COVERAGE.md anew: which class of attacks was seen to succeed where.
+    Coverage,
 }
 
 #[derive(Args, Debug)]
@@ -59,6 +66,8 @@ pub(crate) fn run(workspace: &Workspace, action: &Action) -> Result<(), Failure>
             Ok(())
         }
         Action::Manifest => generate(workspace),
+        Action::Naive(options) => naive::run(workspace, options),
+        Action::Coverage => coverage::write(workspace),
     }
 }
 
@@ -72,9 +81,15 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<Ended, Failure> {
     if !findings.is_empty() {
         return Ok(Ended::Failed(format!("{} things are wrong with the corpus", findings.len())));
     }
+    coverage::check(workspace)?;
     let corpus = Corpus::load(&folder).map_err(unusable)?;
     let cases = corpus.cases().count();
     Ok(Ended::Passed(format!("{} records, {cases} cases", corpus.records.len())))
+}
+
+/// Writes what depends on the kill matrix anew.
+pub(crate) fn refresh(workspace: &Workspace) -> Result<(), Failure> {
+    coverage::write(workspace)
 }
 
 fn begin(workspace: &Workspace, new: &New) -> Result<(), Failure> {

@@ -1,0 +1,202 @@
+//! `attacks naive`: plays the corpora against the naive subjects, on which attacks must succeed,
+//! and writes down which did. It must never count an attack whose benign twin failed as well: who
+//! does nothing right shows nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use clap::Args;
+use clawproof::corpus::{Corpus, Kind};
+use clawproof::oracle::matrix::{KillMatrix, Kills};
+use clawproof::verdict::{Leg, Legs};
+use serde::Deserialize;
+
+use super::coverage;
+use crate::failure::{Failure, io};
+use crate::workspace::Workspace;
+
+/// The file of what they fell to.
+const FILE: &str = "conformance/spec/naive-kills.json";
+
+/// The second mode of the naive runtime, which ends on what it does not expect.
+const FRAGILE: &str = "fragile";
+
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Only these records or cases; what is known of the others is kept. May be repeated.
+    #[arg(long, value_name = "ID")]
+    only: Vec<String>,
+    /// Also write COVERAGE.md where some class stays without evidence.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+/// The part of a report that is needed.
+#[derive(Debug, Deserialize)]
+struct Report {
+    cases: Vec<Played>,
+    #[serde(default)]
+    digests: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Played {
+    case: String,
+    requirements: Vec<String>,
+    legs: Option<Legs>,
+}
+
+pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
+    let corpus = Corpus::load(&workspace.at("attacks")).map_err(|error| usage(&error))?;
+    build(workspace)?;
+    let records: Vec<String> = corpus.records.iter().map(|record| record.id.clone()).collect();
+    let asked = if options.only.is_empty() { records } else { options.only.clone() };
+    let attacks: BTreeSet<&str> = corpus
+        .cases()
+        .filter(|(_, case)| case.kind == Kind::Attack)
+        .map(|(_, case)| case.id.as_str())
+        .collect();
+    let path = workspace.at(FILE);
+    let mut known = if options.only.is_empty() {
+        KillMatrix { version: 1, ..KillMatrix::default() }
+    } else {
+        KillMatrix::load(&path).map_err(|error| usage(&error))?
+    };
+    forget(&mut known, &asked);
+    let report = play(workspace, None, &asked, "helpful")?;
+    take(&mut known, "naive", &report, &attacks);
+    // What the first mode withstands is tried on the second, each class by itself: it dies.
+    let left: Vec<&String> = asked.iter().filter(|id| !fell(&known, id)).collect();
+    for id in left {
+        let report = play(workspace, Some(FRAGILE), std::slice::from_ref(id), FRAGILE)?;
+        take(&mut known, "naive:fragile", &report, &attacks);
+        let word = if fell(&known, id) { "fell" } else { "withstood" };
+        eprintln!("naive:fragile {word}: {id}");
+    }
+    let text = serde_json::to_string_pretty(&known).unwrap_or_default() + "\n";
+    std::fs::write(&path, text).map_err(io(format!("write {}", path.display())))?;
+    println!("{}", path.display());
+    match coverage::write(workspace) {
+        Err(failure) if options.keep_going => {
+            eprintln!("{}", failure.sentence().unwrap_or_default());
+            Ok(())
+        }
+        ended => ended,
+    }
+}
+
+/// The suite as it is built for development: nothing here is measured.
+pub(super) fn build(workspace: &Workspace) -> Result<(), Failure> {
+    workspace.cargo().args(["build", "--locked", "--package", "clawproof"]).run()
+}
+
+/// Whether a case is one of a record, the record itself being named, or that case.
+fn of(case: &str, id: &str) -> bool {
+    case == id || case.strip_prefix(id).is_some_and(|rest| rest.starts_with(['.', '@']))
+}
+
+fn fell(known: &KillMatrix, id: &str) -> bool {
+    known.kills.values().flat_map(|kills| &kills.cases).any(|case| of(case, id))
+}
+
+fn forget(known: &mut KillMatrix, ids: &[String]) {
+    let gone = |case: &String| ids.iter().any(|id| of(case, id));
+    for kills in known.kills.values_mut() {
+        kills.cases.retain(|case| !gone(case));
+    }
+    known.cases.retain(|case, _| !gone(case));
+}
+
+/// Takes over the attacks that succeeded while their twins did.
+fn take(known: &mut KillMatrix, subject: &str, report: &Report, attacks: &BTreeSet<&str>) {
+    let kills: &mut Kills = known.kills.entry(subject.to_owned()).or_default();
+    let mut requirements: BTreeSet<String> = kills.requirements.iter().cloned().collect();
+    let mut cases: BTreeSet<String> = kills.cases.iter().cloned().collect();
+    for played in &report.cases {
+        let base = played.case.split('@').next().unwrap_or_default();
+        let succeeded =
+            played.legs.is_some_and(|legs| legs.no_effect == Leg::Fell && legs.twin == Leg::Stood);
+        let digest = report.digests.get(&played.case);
+        if let (true, true, Some(digest)) = (succeeded, attacks.contains(base), digest) {
+            requirements.extend(played.requirements.iter().cloned());
+            cases.insert(played.case.clone());
+            known.cases.insert(played.case.clone(), digest.clone());
+        }
+    }
+    kills.requirements = requirements.into_iter().collect();
+    kills.cases = cases.into_iter().collect();
+}
+
+fn play(
+    workspace: &Workspace,
+    mode: Option<&str>,
+    ids: &[String],
+    name: &str,
+) -> Result<Report, Failure> {
+    let folder = workspace.scratch("naive")?;
+    let file = folder.join(format!("{name}.json"));
+    let _ = std::fs::remove_file(&file);
+    let mut suite = subject(workspace).arg("--json").arg(&file).arg("--quiet");
+    if let Some(mode) = mode {
+        suite = suite.args(["--knockout", mode]);
+    }
+    for id in ids {
+        suite = suite.args(["--case", id]);
+    }
+    let heard = suite.hear()?;
+    read(&file).map_err(|error| {
+        Failure::machine(format!("the suite left no report ({error}): {}", heard.last_line()))
+    })
+}
+
+/// The suite against the naive runtime.
+pub(super) fn subject(workspace: &Workspace) -> crate::process::Program {
+    workspace
+        .program("debug", "clawproof")
+        .args(["run", "--target", "naive", "--bin"])
+        .arg(workspace.at("conformance/subjects/naive.py"))
+        .arg("--corpus")
+        .arg(workspace.at("attacks"))
+}
+
+fn read(file: &Path) -> Result<Report, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(twin: &str, no_effect: &str) -> Report {
+        serde_json::from_value(serde_json::json!({
+            "cases": [{"case": "PT-001.003", "requirements": ["path.traversal"], "legs": {
+                "reached": "stood", "twin": twin, "no_effect": no_effect, "control": "missing"}}],
+            "digests": {"PT-001.003": "aa"},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_an_attack_that_succeeds_beside_its_twin_counts() {
+        let attacks = BTreeSet::from(["PT-001.003"]);
+        for (twin, no_effect, counts) in
+            [("stood", "fell", true), ("fell", "fell", false), ("stood", "stood", false)]
+        {
+            let mut known = KillMatrix { version: 1, ..KillMatrix::default() };
+            take(&mut known, "naive", &report(twin, no_effect), &attacks);
+            assert_eq!(fell(&known, "PT-001"), counts, "{twin} {no_effect}");
+        }
+        let mut known = KillMatrix { version: 1, ..KillMatrix::default() };
+        take(&mut known, "naive", &report("stood", "fell"), &BTreeSet::new());
+        assert!(!fell(&known, "PT-001"), "a benign case is no attack");
+    }
+
+    #[test]
+    fn a_record_names_its_cases_and_no_others() {
+        assert!(of("PT-001.003", "PT-001") && of("PT-001.003@x", "PT-001"));
+        assert!(of("PT-001.003@x", "PT-001.003"));
+        assert!(!of("PT-0010.003", "PT-001"));
+    }
+}
