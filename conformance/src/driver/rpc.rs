@@ -76,7 +76,9 @@ impl Rpc {
         }
         let mut pieces = Vec::new();
         if let Some(body) = &call.body {
-            headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+            if !call.headers.keys().any(|name| name.eq_ignore_ascii_case("content-type")) {
+                headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+            }
             pieces.push(vars.fill(body).map_err(wrong)?);
         }
         let default = if call.body.is_some() { "POST" } else { "GET" };

@@ -26,6 +26,7 @@ pub(super) fn placeholders() -> Vars {
         .set("PATH", format!("p{}", random_hex(4)))
         .set("CONTENT", random_hex(8))
         .set("ARGUMENTS", "{}")
+        .set("ATTACHMENTS", "[]")
         .set("JSON", "{}");
     vars
 }

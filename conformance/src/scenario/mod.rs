@@ -28,6 +28,7 @@
 //! }
 //! ```
 
+mod attachment;
 mod audit;
 mod auth;
 pub mod corpus;
@@ -36,6 +37,7 @@ mod finding;
 mod input;
 mod kit;
 mod lab;
+mod offer;
 #[cfg(target_os = "linux")]
 pub mod probes;
 mod rate;
@@ -74,6 +76,7 @@ pub const SLOW: &[&str] = &["scenario:rate.client-window-edge"];
 
 /// The table of every group.
 const TABLES: &[&[Scenario]] = &[
+    attachment::SCENARIOS,
     audit::SCENARIOS,
     auth::SCENARIOS,
     error::SCENARIOS,

@@ -101,6 +101,32 @@ fn walk(folder: &Path, visit: &mut dyn FnMut(&Path, &std::fs::Metadata) -> bool)
     }
 }
 
+/// The regular files below a folder of at least that many bytes, with their sizes.
+#[must_use]
+pub fn at_least(folder: &Path, bytes: u64) -> Vec<(PathBuf, u64)> {
+    let mut found = Vec::new();
+    walk(folder, &mut |path, metadata| {
+        if metadata.is_file() && metadata.len() >= bytes {
+            found.push((path.to_owned(), metadata.len()));
+        }
+        true
+    });
+    found
+}
+
+/// The entries below a folder of this name.
+#[must_use]
+pub fn named(folder: &Path, name: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    walk(folder, &mut |path, _| {
+        if path.file_name().is_some_and(|own| own == name) {
+            found.push(path.to_owned());
+        }
+        true
+    });
+    found
+}
+
 /// The regular files below a folder whose content is exactly `content`.
 #[must_use]
 pub fn holding(folder: &Path, content: &[u8]) -> Vec<PathBuf> {

@@ -177,7 +177,8 @@ pub struct Call {
     pub method: Option<String>,
     /// The path, such as `/rpc`.
     pub path: String,
-    /// Headers besides Host, Content-Length, Content-Type and the authorization.
+    /// Headers besides Host, Content-Length and the authorization. Content-Type is that of JSON
+    /// where there is a body and none stands here.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// The body.

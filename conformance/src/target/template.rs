@@ -1,5 +1,5 @@
 //! Templates of a manifest: `${NAME}`, `${NAME|json}` (a JSON string literal), `${NAME|escape}`
-//! (the inside of one). Works on bytes, since payloads need not be text. Knows no manifest.
+//! (the inside of one), `${NAME|percent}` (for a query). Works on bytes, since payloads need not be text. Knows no manifest.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub enum TemplateError {
         hint: String,
     },
     /// The filter behind `|` is unknown.
-    #[error("unknown filter `{0}` (known: json, escape)")]
+    #[error("unknown filter `{0}` (known: json, escape, percent)")]
     Filter(String),
     /// `${` without its `}`.
     #[error("a `${{` has no `}}`")]
@@ -103,6 +103,8 @@ impl Vars {
                     }
                     out.push(b'"');
                 }
+                "percent" if value.spliced => out.extend_from_slice(&value.bytes),
+                "percent" => out.extend_from_slice(percent(&value.bytes).as_bytes()),
                 other => return Err(TemplateError::Filter(other.to_owned())),
             }
             rest = after;
@@ -157,6 +159,19 @@ pub fn json_escape(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Percent-encoded: all but the unreserved characters of RFC 3986.
+fn percent(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
 /// A whole JSON string literal, quotes included; see [`json_escape`].
 #[must_use]
 pub fn json_literal(bytes: &[u8]) -> Vec<u8> {
@@ -201,6 +216,8 @@ mod tests {
         assert_eq!(vars.fill("${B|escape}").unwrap(), b"\xff\\\"");
         assert_eq!(vars.fill("${R|json}").unwrap(), b"\"\"}\"");
         assert_eq!(vars.fill("${T}").unwrap(), b"a\"b\n");
+        vars.set("Q", "../ä b");
+        assert_eq!(vars.fill("${Q|percent}").unwrap(), b"..%2F%C3%A4%20b");
     }
 
     #[test]
