@@ -8,6 +8,7 @@ mod execute;
 mod history;
 mod integrity;
 mod model;
+mod progress;
 mod session;
 mod stop;
 mod turn;
@@ -22,9 +23,12 @@ pub use attachment::{Attachment, Upload};
 pub use execute::Executed;
 pub use history::{Entry, ProposedCall};
 pub use model::Model;
+pub use progress::{Heard, Listener, Progress};
 pub use session::{Session, SessionId, Store};
 pub use stop::Stop;
 pub use turn::{Blame, CallOutcome, CallReport, Failure, Reply};
+
+use tokio::sync::{broadcast, watch};
 
 use crate::audit::{Audit, Rejection};
 use crate::boundary::attachment::FileName;
@@ -54,10 +58,21 @@ pub struct Agent {
     live: Mutex<HashMap<SessionId, Weak<Live>>>,
 }
 
-/// What all users of one session share: turns come one after the other, and the end stops them.
+/// What all users of one session share: turns come one after the other, orders stop them, and
+/// events tell of them.
 struct Live {
     turn: tokio::sync::Mutex<()>,
-    ended: tokio::sync::watch::Sender<bool>,
+    order: watch::Sender<stop::Order>,
+    events: broadcast::Sender<Arc<Progress>>,
+}
+
+impl Live {
+    /// Tells whoever listens; mostly nobody does.
+    fn tell(&self, progress: Progress) {
+        if self.events.receiver_count() > 0 {
+            let _ = self.events.send(Arc::new(progress));
+        }
+    }
 }
 
 impl Agent {
@@ -148,7 +163,7 @@ impl Agent {
     /// `error.deny` where it cannot be removed.
     pub async fn end(&self, id: &SessionId) -> Result<(), Rejection> {
         let live = self.live(id);
-        live.ended.send_replace(true);
+        live.order.send_modify(|order| order.ended = true);
         let _turn = live.turn.lock().await;
         let attachments = self.store.attachments(id).await?;
         if !attachments.is_empty() {
@@ -156,7 +171,21 @@ impl Agent {
             let back = move || attachment::take_back(&attachments, &workspace);
             tokio::task::spawn_blocking(back).await.map_err(session::unavailable)??;
         }
-        self.store.remove(id).await
+        self.store.remove(id).await?;
+        live.tell(Progress::Ended);
+        Ok(())
+    }
+
+    /// Stops the turns of a session that run or wait; the session stays.
+    pub fn cancel(&self, id: &SessionId) {
+        self.live(id).order.send_modify(|order| order.cancelled += 1);
+    }
+
+    /// Listens to a session from now on.
+    #[must_use]
+    pub fn listen(&self, id: &SessionId) -> Listener {
+        let live = self.live(id);
+        Listener { events: live.events.subscribe(), _live: live }
     }
 
     /// Begins an upload into a session.
@@ -197,7 +226,8 @@ impl Agent {
         sessions.retain(|_, live| live.strong_count() > 0);
         let live = Arc::new(Live {
             turn: tokio::sync::Mutex::new(()),
-            ended: tokio::sync::watch::Sender::new(false),
+            order: watch::Sender::new(stop::Order::default()),
+            events: broadcast::Sender::new(progress::LAG),
         });
         sessions.insert(id.clone(), Arc::downgrade(&live));
         live

@@ -9,6 +9,7 @@ use super::attachment::Attachment;
 use super::execute::as_text;
 use super::history::{Entry, ProposedCall};
 use super::integrity::Seen;
+use super::progress::Progress;
 use super::session::SessionId;
 use super::{Agent, HISTORY_BYTES, Live, Stop, vet};
 use crate::audit::{Correlation, Rejection};
@@ -21,6 +22,8 @@ const CALLS_PER_ANSWER: usize = 32;
 /// The longest name or id of a call that is stored and sent back, in bytes.
 const NAME_BYTES: usize = 200;
 const STEP_LIMIT: &str = "[stopped: the turn reached its step limit]";
+/// What a model is told of a call whose end nobody saw.
+const UNKNOWN_END: &str = "[stopped: what came of this call is not known]";
 
 /// What a turn came to.
 #[derive(Debug, Serialize)]
@@ -32,7 +35,7 @@ pub struct Reply {
 }
 
 /// What became of one call.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct CallReport {
     /// The id that the model gave it.
     pub id: String,
@@ -93,6 +96,26 @@ struct Turn<'turn> {
     calls: Vec<CallReport>,
 }
 
+/// Results for the calls at the end of a history that have none: the process ended while they ran.
+fn unanswered(history: &[Entry]) -> Vec<Entry> {
+    let mut open: Vec<&str> = Vec::new();
+    for entry in history {
+        match entry {
+            Entry::Assistant { calls, .. } => {
+                open = calls.iter().map(|call| call.id.as_str()).collect();
+            }
+            Entry::Tool { call, .. } => {
+                if let Some(at) = open.iter().position(|id| id == call) {
+                    open.remove(at);
+                }
+            }
+            Entry::User { .. } => {}
+        }
+    }
+    let told = |call: &str| Entry::Tool { call: call.to_owned(), text: UNKNOWN_END.to_owned() };
+    open.into_iter().map(told).collect()
+}
+
 impl Agent {
     /// Runs a turn. `attachments` are those of this session; tools find copies of them in the
     /// workspace. The message is on disk before the model sees it, and everything that was said
@@ -110,19 +133,43 @@ impl Agent {
         correlation: &Correlation,
     ) -> Result<Reply, Failure> {
         let live = self.live(session);
-        let stop = Stop::after(self.timeout).or_when(live.ended.subscribe());
+        let stop = Stop::after(self.timeout).or_when(live.order.subscribe());
         let _turn = stop.guard(async { Ok(live.turn.lock().await) }).await?;
+        live.tell(Progress::Started { correlation: correlation.as_str().to_owned() });
+        let reply = self.turn(subject, session, message, attachments, (&live, stop), correlation);
+        let reply = reply.await;
+        live.tell(match &reply {
+            Ok(reply) => Progress::Finished { reply: reply.reply.clone() },
+            Err(rejection) => Progress::Failed {
+                message: rejection.public(),
+                requirement: rejection.requirement().id(),
+            },
+        });
+        Ok(reply?)
+    }
+
+    async fn turn(
+        &self,
+        subject: &str,
+        session: &SessionId,
+        message: Checked<Message>,
+        attachments: Vec<Attachment>,
+        (live, stop): (&Arc<Live>, Stop),
+        correlation: &Correlation,
+    ) -> Result<Reply, Rejection> {
         let text = message.into_inner().into_string();
         for attachment in &attachments {
             self.store.hand_out(attachment, self.workspace()?).await?;
         }
-        self.store.append(session, vec![Entry::User { text, attachments }]).await?;
+        let mut said = unanswered(&self.store.history(session, HISTORY_BYTES).await?);
+        said.push(Entry::User { text, attachments });
+        self.store.append(session, said).await?;
         let history = self.store.history(session, HISTORY_BYTES).await?;
         let mut turn = Turn {
             subject,
             correlation,
             session,
-            live: Arc::clone(&live),
+            live: Arc::clone(live),
             stop,
             seen: Seen::of(&history),
             calls: Vec::new(),
@@ -138,8 +185,7 @@ impl Agent {
     ) -> Result<String, Rejection> {
         let tools = self.registry.list();
         for _ in 0..self.max_steps {
-            let answer = self.model.answer(&history, &tools, &self.limits);
-            let answer = match turn.stop.guard(answer).await {
+            let answer = match self.ask(turn, &history, &tools).await {
                 Err(_) if !ERROR_DENY.enforced() => super::model::Answer::default(),
                 answer => answer?,
             };
@@ -148,22 +194,47 @@ impl Agent {
             let mut calls = answer.calls;
             #[cfg(feature = "knockout")]
             self.conjure(&text, &history, &mut calls);
-            let mut entries = vec![self.assistant(&text, &calls)?];
+            let said = self.assistant(&text, &calls)?;
+            // On disk before a call runs: its id is used up whatever happens to this process.
+            self.store.append(turn.session, vec![said.clone()]).await?;
+            history.push(said);
+            if calls.is_empty() {
+                return Ok(text);
+            }
+            let mut entries = Vec::with_capacity(calls.len());
             for (index, call) in calls.iter().enumerate() {
                 let cut = answer.cut || index >= CALLS_PER_ANSWER;
                 let text = self.call(turn, call, cut).await?;
                 entries.push(Entry::Tool { call: self.label(&call.id)?, text });
             }
             self.store.append(turn.session, entries.clone()).await?;
-            if calls.is_empty() {
-                return Ok(text);
-            }
             history.extend(entries);
         }
         let text = STEP_LIMIT.to_owned();
         let entry = Entry::Assistant { text: text.clone(), calls: Vec::new() };
         self.store.append(turn.session, vec![entry]).await?;
         Ok(text)
+    }
+
+    /// The model's next answer; who listens hears its text as it comes.
+    async fn ask(
+        &self,
+        turn: &Turn<'_>,
+        history: &[Entry],
+        tools: &[crate::registry::Listing],
+    ) -> Result<super::model::Answer, Rejection> {
+        let mut deltas = vet::Deltas::new(self.audit.redactor(), &self.limits);
+        let mut heard = |piece: &str| {
+            if let Some(text) = deltas.push(piece) {
+                turn.live.tell(Progress::Delta { text });
+            }
+        };
+        let answer = self.model.answer(history, tools, &self.limits, &mut heard);
+        let answer = turn.stop.guard(answer).await?;
+        if let Some(text) = deltas.finish() {
+            turn.live.tell(Progress::Delta { text });
+        }
+        Ok(answer)
     }
 
     /// One call, from proposal to what the model is told.
@@ -173,10 +244,9 @@ impl Agent {
         proposed: &ProposedCall,
         cut: bool,
     ) -> Result<String, Rejection> {
-        let ended = *turn.live.ended.borrow();
-        let admitted = REGISTRY_CALL_INTEGRITY
-            .check(!ended, "the session was ended", || format!("call {:?}", proposed.id))
-            .and_then(|()| turn.seen.admit(proposed, cut));
+        let (id, name) = (self.label(&proposed.id)?, self.label(&proposed.name)?);
+        turn.live.tell(Progress::CallStarted { id: id.clone(), name: name.clone() });
+        let admitted = turn.stop.in_force().and_then(|()| turn.seen.admit(proposed, cut));
         let result = match admitted {
             Ok(call) => self.execute(turn.subject, turn.correlation, call, &turn.stop).await,
             Err(rejection) => {
@@ -203,12 +273,9 @@ impl Agent {
                 (CallOutcome::Refused, Some(requirement), told)
             }
         };
-        turn.calls.push(CallReport {
-            id: self.label(&proposed.id)?,
-            name: self.label(&proposed.name)?,
-            outcome,
-            requirement,
-        });
+        let report = CallReport { id, name, outcome, requirement };
+        turn.live.tell(Progress::CallFinished(report.clone()));
+        turn.calls.push(report);
         vet::external(&text, self.audit.redactor(), &self.limits)
     }
 
@@ -249,5 +316,29 @@ impl Agent {
                 calls.push(call);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(ids: &[&str]) -> Entry {
+        let call =
+            |id: &&str| ProposedCall { id: (*id).into(), name: "x".into(), arguments: "{}".into() };
+        Entry::Assistant { text: String::new(), calls: ids.iter().map(call).collect() }
+    }
+
+    fn result(call: &str, text: &str) -> Entry {
+        Entry::Tool { call: call.into(), text: text.into() }
+    }
+
+    #[test]
+    fn calls_without_a_result_are_told_to_have_an_unknown_end() {
+        let whole = [Entry::user("go"), answer(&["a", "b"]), result("a", "1"), result("b", "2")];
+        assert!(unanswered(&whole).is_empty());
+        assert_eq!(unanswered(&whole[..3]), [result("b", UNKNOWN_END)]);
+        assert_eq!(unanswered(&whole[..2]).len(), 2);
+        assert!(unanswered(&[]).is_empty());
     }
 }

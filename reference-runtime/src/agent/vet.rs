@@ -27,6 +27,48 @@ pub(super) fn external(
     Ok(text::message(repaired, limits)?.into_inner().into_string())
 }
 
+/// A text that comes in pieces, vetted as it comes: what could be the beginning of a secret waits
+/// for what follows it.
+pub(super) struct Deltas<'redactor> {
+    redactor: &'redactor Redactor,
+    waiting: String,
+    /// How many more bytes are shown.
+    left: usize,
+}
+
+impl<'redactor> Deltas<'redactor> {
+    /// Nothing has come yet.
+    pub(super) fn new(redactor: &'redactor Redactor, limits: &Limits) -> Self {
+        Self { redactor, waiting: String::new(), left: limits.message_bytes }
+    }
+
+    /// Takes a piece; gives what may be shown now.
+    pub(super) fn push(&mut self, piece: &str) -> Option<String> {
+        self.waiting.push_str(piece);
+        self.show(self.redactor.settled(&self.waiting))
+    }
+
+    /// The rest, at the end.
+    pub(super) fn finish(&mut self) -> Option<String> {
+        self.show(self.waiting.len())
+    }
+
+    fn show(&mut self, bytes: usize) -> Option<String> {
+        let rest = self.waiting.split_off(bytes);
+        let ready = std::mem::replace(&mut self.waiting, rest);
+        let clean = self.redactor.redact(&ready);
+        if !requirement::INPUT_ALL_DOORS.enforced() {
+            return Some(clean.into_owned()).filter(|text| !text.is_empty());
+        }
+        let mut shown = replace_controls(&clean);
+        let whole = shown.len();
+        truncate(&mut shown, self.left);
+        // What does not fit ends the text: nothing shows behind a gap.
+        self.left = if shown.len() < whole { 0 } else { self.left - whole };
+        Some(shown).filter(|text| !text.is_empty())
+    }
+}
+
 fn replace_controls(text: &str) -> String {
     let bad = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
     text.replace(bad, "\u{fffd}")
@@ -68,6 +110,31 @@ mod tests {
     fn control_characters_and_secrets_do_not_pass() {
         let text = vetted("a\u{1b}[31m\0b\u{9b} sk-0123456789abcdef", &Limits::default());
         assert_eq!(text, "a\u{fffd}[31m\u{fffd}b\u{fffd} [REDACTED]");
+    }
+
+    #[test]
+    fn a_text_in_pieces_is_vetted_like_a_whole_one_wherever_it_is_cut() {
+        let redactor = Redactor::new();
+        redactor.add("sk-0123456789abcdef");
+        let text = "é\u{9b}sk-0123456789abcdef and sk-0123 \u{1b}sk-0123456789abcdefé sk-";
+        let whole = external(text, &redactor, &Limits::default()).unwrap();
+        let characters: Vec<String> = text.chars().map(String::from).collect();
+        for size in 1..characters.len() {
+            let mut deltas = Deltas::new(&redactor, &Limits::default());
+            let mut shown = String::new();
+            for piece in characters.chunks(size) {
+                shown.extend(deltas.push(&piece.concat()));
+            }
+            shown.extend(deltas.finish());
+            assert_eq!(shown, whole, "{size}");
+        }
+        let limits = Limits { message_bytes: 5, ..Limits::default() };
+        let mut deltas = Deltas::new(&redactor, &limits);
+        let shown: String = [deltas.push("abé"), deltas.push("é"), deltas.push("cdef")]
+            .into_iter()
+            .flatten()
+            .collect();
+        assert_eq!(shown, "abé");
     }
 
     #[test]

@@ -122,6 +122,33 @@ impl Redactor {
     }
 }
 
+impl Redactor {
+    /// How many bytes at the front of a text may be redacted and shown although more will follow:
+    /// what stands behind them could be the beginning of a secret.
+    #[must_use]
+    pub fn settled(&self, text: &str) -> usize {
+        let tiers = match self.shared.read() {
+            Ok(secrets) => Arc::clone(&secrets.tiers),
+            // Nothing will be shown anyway.
+            Err(_) => return text.len(),
+        };
+        let forms = tiers.iter().flat_map(|tier| &tier.forms);
+        let open = forms.map(|form| begun(text.as_bytes(), form.as_bytes())).max().unwrap_or(0);
+        let end = text.len().saturating_sub(open);
+        // A secret that ends behind it began before.
+        let across = spans(&tiers, text).into_iter().find(|span| span.0 < end && end < span.1);
+        across.map_or(end, |span| span.0)
+    }
+}
+
+/// The length of the longest end of a text that is a beginning of a form, but not all of it.
+fn begun(text: &[u8], form: &[u8]) -> usize {
+    (1..form.len().min(text.len() + 1))
+        .rev()
+        .find(|length| form.get(..*length).is_some_and(|beginning| text.ends_with(beginning)))
+        .unwrap_or(0)
+}
+
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Redactor")
@@ -351,6 +378,24 @@ mod tests {
         assert_eq!(shown, "[REDACTED] held-once [REDACTED]");
         redactor.release("held-twice");
         assert_eq!(redactor.redact("held-twice"), "held-twice");
+    }
+
+    #[test]
+    fn a_text_in_pieces_is_shown_without_the_beginning_of_a_secret() {
+        let redactor = told(&["prefix-long", "prefix-long-and-longer", "longer-tail"]);
+        for (text, settled) in [
+            ("", 0),
+            ("plain", 5),
+            ("a pre", 2),
+            ("a prefix-long", 2),
+            ("a prefix-long!", 14),
+            ("a prefix-long-and-longer", 2),
+            ("a prefix-long-and-longer-t", 2),
+            ("a longer-tail.", 14),
+            ("ü 70726566", 3),
+        ] {
+            assert_eq!(redactor.settled(text), settled, "{text}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("limits", &["messageBytes", "jsonDepth", "attachmentBytes", "attachments"]),
     ("rates", &["requestsPerMinute", "messagesPerMinute"]),
     ("sandbox", &["level", "tools", "uid", "timeoutSeconds"]),
-    ("model", &["provider", "baseUrl", "name", "apiKey", "timeoutSeconds"]),
+    ("model", &["provider", "baseUrl", "name", "apiKey", "stream", "maxTokens", "timeoutSeconds"]),
     ("tools", &["disabled", "capabilities"]),
     ("agent", &["maxSteps", "timeoutSeconds"]),
 ];
@@ -118,8 +118,9 @@ fn sound(config: &Config) -> Result<(), String> {
     if let Some(url) = &model.base_url {
         base_url(url)?;
     }
-    if model.provider == Provider::OpenAi && (model.base_url.is_none() || model.name.is_none()) {
-        return Err("model.provider is openai; it needs model.baseUrl and model.name".into());
+    within("model.maxTokens", model.max_tokens.into(), 1, 1_000_000)?;
+    if model.provider != Provider::Scripted && (model.base_url.is_none() || model.name.is_none()) {
+        return Err("model.provider is a server; it needs model.baseUrl and model.name".into());
     }
     Ok(())
 }
@@ -254,7 +255,7 @@ mod tests {
           workspace: '/srv/w',
           sandbox: { level: 'relaxed', tools: { exec: 'none' }, uid: 60123, timeoutSeconds: 5 },
           model: { provider: 'openai', baseUrl: 'http://127.0.0.1:1/v1', name: 'm', apiKey: 'k',
-                   timeoutSeconds: 6 },
+                   stream: false, maxTokens: 9, timeoutSeconds: 6 },
           tools: { disabled: ['exec'], capabilities: { write_file: ['read'] } },
           agent: { maxSteps: 3, timeoutSeconds: 9 },
         }";

@@ -121,6 +121,8 @@ pub enum Provider {
     Scripted,
     /// Anything that speaks the chat-completions protocol.
     OpenAi,
+    /// Anything that speaks the messages protocol.
+    Anthropic,
 }
 
 /// `model`
@@ -129,12 +131,16 @@ pub enum Provider {
 pub struct Model {
     /// Default scripted.
     pub provider: Provider,
-    /// The base URL of an `openai` provider, without a trailing slash.
+    /// The base URL of an `openai` or `anthropic` provider, without a trailing slash.
     pub base_url: Option<String>,
     /// The model's name at the provider.
     pub name: Option<String>,
     /// The *name of the vault record* that holds the key, never the key.
     pub api_key: Option<String>,
+    /// Whether answers are asked for piece by piece. Default true.
+    pub stream: bool,
+    /// The most tokens of one answer that an `anthropic` provider is asked for. Default 4096.
+    pub max_tokens: u32,
     /// The time limit of one answer. Default 60 s.
     #[serde(rename = "timeoutSeconds", with = "file::seconds")]
     pub timeout: Duration,
@@ -196,6 +202,8 @@ impl Default for Model {
             base_url: None,
             name: None,
             api_key: None,
+            stream: true,
+            max_tokens: 4_096,
             timeout: Duration::from_secs(60),
         }
     }

@@ -96,6 +96,8 @@ async fn store(
 }
 
 async fn receive(upload: &mut Upload, mut content: Body) -> Result<(), Refusal> {
+    #[cfg(feature = "knockout")]
+    let mut held = Vec::new();
     while let Some(frame) =
         tokio::time::timeout(SILENCE, content.frame()).await.map_err(|_| too_slow())?
     {
@@ -103,6 +105,10 @@ async fn receive(upload: &mut Upload, mut content: Body) -> Result<(), Refusal> 
         // Trailers are no content.
         if let Ok(piece) = frame.into_data() {
             upload.take(&piece).await?;
+            #[cfg(feature = "knockout")]
+            if !crate::requirement::INPUT_BOUNDED_MEMORY.enforced() {
+                held.push(piece); // As a server does that reads a body before it looks at it.
+            }
         }
     }
     Ok(())
