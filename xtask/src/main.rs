@@ -6,6 +6,7 @@ mod bench;
 mod bubblewrap;
 mod ci;
 mod conformance;
+mod cross;
 mod deny;
 mod failure;
 mod fuzz;
@@ -42,6 +43,8 @@ enum Command {
     Test(test::Options),
     /// Switch each defence off in turn and show that the suite notices exactly that one.
     Knockouts(knockouts::Options),
+    /// Check the macOS or Windows build from Linux, and run the Windows tests under Wine.
+    Cross(cross::Options),
     /// What the CI of every operating system runs.
     Ci(ci::Options),
     /// Install what the other commands need, or say the one command that does.
@@ -80,6 +83,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Conformance(options) => conformance::run(workspace, &options),
         Command::Test(options) => test::run(workspace, &options),
         Command::Knockouts(options) => knockouts::run(workspace, &options),
+        Command::Cross(options) => cross::run(workspace, &options),
         Command::Ci(options) => ci::run(workspace, &options),
         Command::Setup => setup::run(workspace),
         Command::Serve(options) => serve::run(workspace, &options),

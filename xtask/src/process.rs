@@ -85,6 +85,12 @@ impl Program {
         self
     }
 
+    /// Takes a variable away from the child alone.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     /// The folder that the child starts in.
     pub(crate) fn folder(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
@@ -110,6 +116,18 @@ impl Program {
     pub(crate) fn status(mut self) -> Result<u8, Failure> {
         let status = self.command.status().map_err(|error| missing(&self.shown, &error))?;
         Ok(code_of(status))
+    }
+
+    /// Runs it with nothing on the terminal; a failure is told with its last line.
+    ///
+    /// # Errors
+    /// The program is missing, or failed at `deed`.
+    pub(crate) fn told(self, deed: &str) -> Result<(), Failure> {
+        let heard = self.hear()?;
+        if heard.code == 0 {
+            return Ok(());
+        }
+        Err(Failure::machine(format!("could not {deed}: {}", heard.last_line())))
     }
 
     /// Runs it with nothing on the terminal and returns what it said.

@@ -1,0 +1,200 @@
+//! Wine: runs the Windows tests where there is no Windows. Knows how to start it and what it does
+//! not enforce; must never let that pass for shown.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::failure::{Failure, io};
+use crate::process::{Program, find};
+use crate::summary::Ended;
+use crate::workspace::Workspace;
+
+use super::place::Place;
+use super::{GNU, SHIPPED, debian};
+
+/// What Wine accepts and does not enforce, or refuses (seen with 8.0 and 10.0): a test of these
+/// under Wine would say nothing.
+pub(super) const NOT_SHOWN: &[(&str, &str)] = &[
+    ("job limits", "Wine accepts limits of processes, memory and time and enforces none"),
+    ("CPU rate", "Wine refuses it"),
+    (
+        "AppContainer",
+        "Wine refuses it, and so the runtime refuses every tool at relaxed and strict",
+    ),
+    ("probes", "Wine has no boundary that a probe could try; CI runs them on Windows"),
+];
+
+/// A Wine with a prefix of its own.
+#[derive(Debug)]
+pub(super) struct Wine {
+    program: PathBuf,
+    environment: PathBuf,
+    stop: PathBuf,
+}
+
+/// Finds or unpacks Wine, and makes its prefix once.
+///
+/// # Errors
+/// It cannot be had, or does not start.
+pub(super) fn ensure(place: &Place) -> Result<Wine, Failure> {
+    let unpacked = place.at("wine/usr/lib/wine/wine64");
+    let system = find("wine64", &[]).or_else(|| find("wine", &[]));
+    let (program, server, libraries) = match system {
+        Some(program) => (program, find("wineserver", &[]), None),
+        None => {
+            if !unpacked.is_file() {
+                unpack(place)?;
+            }
+            let server = place.at("wine/usr/lib/wine/wineserver");
+            (unpacked, Some(server), Some(place.at("wine/usr/lib/x86_64-linux-gnu")))
+        }
+    };
+    let server = server.unwrap_or_else(|| "/usr/lib/wine/wineserver".into());
+    let wine = scripts(place, program, &server, libraries.as_deref())?;
+    if !place.at("prefix/system.reg").is_file() {
+        eprintln!("making a Wine prefix (a minute, once)");
+        let made = wine.shell("exec timeout 300 \"$1\" wineboot -i </dev/null >/dev/null 2>&1");
+        if made.arg(&wine.program).status()? != 0 {
+            return Err(Failure::machine("wineboot failed"));
+        }
+        randomness(place, libraries.as_deref())?;
+        wine.stop();
+    }
+    Ok(wine)
+}
+
+fn unpack(place: &Place) -> Result<(), Failure> {
+    let root = place.at("wine");
+    debian::unpack(place, &root, &["wine64"])?;
+    // What the package does when it is installed: zlib gets the mark of a library of Wine's own.
+    let own = root.join("usr/lib/x86_64-linux-gnu/wine/x86_64-windows/zlib1.dll");
+    let foreign = root.join("usr/x86_64-w64-mingw32/lib/zlib1.dll");
+    if let (false, Ok(mut bytes)) = (own.exists(), fs::read(foreign)) {
+        let mark = [b"Wine builtin DLL".as_slice(), &[0; 16]].concat();
+        if let Some(place) = bytes.get_mut(64..64 + mark.len()) {
+            place.copy_from_slice(&mark);
+        }
+        fs::write(&own, bytes).map_err(io("mark zlib"))?;
+    }
+    // The package's own script has an absolute path.
+    place.script(
+        "wine/usr/lib/wine/wineserver",
+        "#!/bin/sh\nexec \"$(dirname \"$0\")/wineserver64\" \"$@\"\n",
+    )?;
+    Ok(())
+}
+
+fn scripts(
+    place: &Place,
+    program: PathBuf,
+    server: &std::path::Path,
+    libraries: Option<&std::path::Path>,
+) -> Result<Wine, Failure> {
+    let quote = |path: &std::path::Path| format!("'{}'", path.display());
+    let libraries = libraries
+        .map(|path| format!("export LD_LIBRARY_PATH={}\n", quote(path)))
+        .unwrap_or_default();
+    let environment = place.script(
+        "wine-environment",
+        &format!(
+            "export WINEPREFIX={} WINEDEBUG=${{WINEDEBUG:--all}}\n\
+             export WINEDLLOVERRIDES='mscoree=;mshtml=;winemenubuilder.exe=;winedbg.exe='\n\
+             unset DISPLAY WAYLAND_DISPLAY\n{libraries}",
+            quote(&place.at("prefix"))
+        ),
+    )?;
+    // The first program starts services, which would keep a test's output open: a throw-away one
+    // comes first, with its output closed.
+    place.script(
+        "run-wine",
+        &format!(
+            "#!/bin/sh\n. {}\nexec 9>{}; flock 9\n\
+             {wine} cmd.exe /c exit 0 </dev/null >/dev/null 2>&1 9>&- || :\n\
+             exec 9>&-\nexec {wine} \"$@\"\n",
+            quote(&environment),
+            quote(&place.at("wine.lock")),
+            wine = quote(&program),
+        ),
+    )?;
+    let stop = place.script(
+        "stop-wine",
+        &format!("#!/bin/sh\n. {}\nexec {} -k\n", quote(&environment), quote(server)),
+    )?;
+    Ok(Wine { program, environment, stop })
+}
+
+/// Older Wines lack the library that Rust's std takes random bytes from: one of our own, which asks
+/// the function that they have.
+fn randomness(place: &Place, libraries: Option<&std::path::Path>) -> Result<(), Failure> {
+    let folders =
+        [libraries.map(|path| path.join("wine")), Some("/usr/lib/x86_64-linux-gnu/wine".into())];
+    let there = folders
+        .into_iter()
+        .flatten()
+        .any(|folder| folder.join("x86_64-windows/bcryptprimitives.dll").is_file());
+    if there {
+        return Ok(());
+    }
+    let source = place.at("bcryptprimitives.c");
+    fs::write(
+        &source,
+        "typedef unsigned long long size;\n\
+         __declspec(dllimport) unsigned char __stdcall SystemFunction036(void *, unsigned long);\n\
+         __declspec(dllexport) int __stdcall ProcessPrng(unsigned char *at, size left) {\n\
+         \twhile (left > 0) {\n\
+         \t\tunsigned long part = left > 65536 ? 65536 : (unsigned long)left;\n\
+         \t\tif (!SystemFunction036(at, part)) return 0;\n\
+         \t\tat += part;\n\
+         \t\tleft -= part;\n\
+         \t}\n\
+         \treturn 1;\n\
+         }\n",
+    )
+    .map_err(io("write a small library"))?;
+    let compiler = find("x86_64-w64-mingw32-gcc", &[&place.mingw()])
+        .ok_or_else(|| Failure::machine("no MinGW to build a small library with"))?;
+    Program::new(compiler)
+        .args(["-shared", "-O2", "-nostartfiles", "-Wl,-e0", "-o"])
+        .arg(place.at("prefix/drive_c/windows/system32/bcryptprimitives.dll"))
+        .arg(source)
+        .arg("-ladvapi32")
+        .run()
+}
+
+impl Wine {
+    /// Its version, for the table.
+    pub(super) fn version(&self) -> String {
+        let heard = self.shell("exec \"$1\" --version").arg(&self.program).hear();
+        heard.map(|heard| heard.out.trim().to_owned()).unwrap_or_default()
+    }
+
+    /// The tests of the shipped crates, by nextest where it is there.
+    pub(super) fn tests(
+        &self,
+        workspace: &Workspace,
+        place: &Place,
+        only: Option<&str>,
+    ) -> Result<Ended, Failure> {
+        let nextest = find("cargo-nextest", &[&workspace.tool_bin()]).is_some();
+        let verb: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };
+        place
+            .cargo(workspace)
+            .args(verb)
+            .args(["--locked", "--no-fail-fast", "--target", GNU.triple])
+            .args(SHIPPED)
+            .args(only)
+            .run()?;
+        Ok(Ended::Passed("what Wine enforces; what it does not is below".into()))
+    }
+
+    /// Ends what this prefix started, and nothing else.
+    pub(super) fn stop(&self) {
+        let _ = Program::new(&self.stop).hear();
+    }
+
+    /// A line of shell in Wine's environment; `$1` is the first argument.
+    fn shell(&self, line: &str) -> Program {
+        let text = format!(". '{}'; {line}", self.environment.display());
+        Program::new("/bin/sh").arg("-c").arg(text).arg("sh")
+    }
+}
