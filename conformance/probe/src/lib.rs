@@ -256,6 +256,7 @@ pub mod step {
         workspace.join(format!("beat-{token}"))
     }
 
+    #[cfg(target_os = "linux")]
     pub(crate) fn of(params: &Params, name: fn(&Path, &str) -> PathBuf) -> PathBuf {
         name(&params.workspace, &params.token)
     }

@@ -3,12 +3,13 @@
 //! never know who asked for a call or what the answer is for.
 
 pub mod launch;
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "no backend here reads it yet"))]
 mod output;
 pub mod plan;
 pub mod policy;
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "no backend here reads it yet"))]
 mod run;
+#[cfg(any(target_os = "macos", test))]
+#[cfg_attr(not(target_os = "macos"), expect(dead_code, reason = "judged here, used on macOS"))]
+mod seatbelt;
 pub mod shim;
 
 #[cfg(target_os = "linux")]
@@ -228,15 +229,7 @@ fn measure(
         Ok((backend, ran)) => {
             status.effective = word(level).to_owned();
             if level != Level::None {
-                if ran.landlock != "full" && ran.landlock != "off" {
-                    status.missing.push(format!(
-                        "Landlock holds {}: the kernel lacks some of its rules",
-                        if ran.landlock == "none" { "nothing" } else { "in part" }
-                    ));
-                }
-                status.missing.push(
-                    "memory is limited for each process, not for all of a run together".to_owned(),
-                );
+                status.missing.extend(lacks(&ran));
             }
             (Ok(backend), status)
         }
@@ -245,6 +238,26 @@ fn measure(
             (Err(refusal), status)
         }
     }
+}
+
+/// What a level that holds still lacks on this system.
+#[cfg(not(target_os = "linux"))]
+fn lacks(_: &Ran) -> Vec<String> {
+    Backend::lacks()
+}
+
+/// What a level that holds still lacks on this system.
+#[cfg(target_os = "linux")]
+fn lacks(ran: &Ran) -> Vec<String> {
+    let mut missing = Vec::new();
+    if ran.landlock != "full" && ran.landlock != "off" {
+        missing.push(format!(
+            "Landlock holds {}: the kernel lacks some of its rules",
+            if ran.landlock == "none" { "nothing" } else { "in part" }
+        ));
+    }
+    missing.push("memory is limited for each process, not for all of a run together".to_owned());
+    missing
 }
 
 /// Builds a sandbox around nothing. It runs on a thread and runtime of its own, so that it can be

@@ -13,6 +13,8 @@ pub fn dispatch() -> Option<ExitCode> {
     }
     #[cfg(target_os = "linux")]
     return Some(super::linux::shim::main());
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(target_os = "macos")]
+    return Some(super::macos::shim::main());
+    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
     return Some(ExitCode::from(125));
 }
