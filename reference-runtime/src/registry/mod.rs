@@ -9,6 +9,8 @@ mod worker;
 
 /// The protocol of the file tools' process, for the room that starts it.
 pub(crate) mod protocol {
+    #[cfg(windows)]
+    pub(crate) use super::worker::MAX_CALL;
     pub(crate) use super::worker::{Request, Response};
 }
 

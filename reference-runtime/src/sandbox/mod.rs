@@ -8,7 +8,6 @@ pub mod plan;
 pub mod policy;
 mod run;
 #[cfg(any(target_os = "macos", test))]
-#[cfg_attr(not(target_os = "macos"), expect(dead_code, reason = "judged here, used on macOS"))]
 mod seatbelt;
 pub mod shim;
 
@@ -229,7 +228,7 @@ fn measure(
         Ok((backend, ran)) => {
             status.effective = word(level).to_owned();
             if level != Level::None {
-                status.missing.extend(lacks(&ran));
+                status.missing.extend(lacks(&backend, &ran));
             }
             (Ok(backend), status)
         }
@@ -242,13 +241,13 @@ fn measure(
 
 /// What a level that holds still lacks on this system.
 #[cfg(not(target_os = "linux"))]
-fn lacks(_: &Ran) -> Vec<String> {
-    Backend::lacks()
+fn lacks(backend: &Backend, _: &Ran) -> Vec<String> {
+    backend.lacks()
 }
 
 /// What a level that holds still lacks on this system.
 #[cfg(target_os = "linux")]
-fn lacks(ran: &Ran) -> Vec<String> {
+fn lacks(_: &Backend, ran: &Ran) -> Vec<String> {
     let mut missing = Vec::new();
     if ran.landlock != "full" && ran.landlock != "off" {
         missing.push(format!(

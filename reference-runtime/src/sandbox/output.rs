@@ -1,6 +1,7 @@
 //! What a tool printed: the first bytes are kept, the rest is read, counted and dropped, so that a
 //! flood neither fills the memory nor blocks the tool. It must never know what the bytes mean.
 
+#[cfg(any(unix, test))]
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The kept start of a stream.
@@ -22,6 +23,7 @@ impl Captured {
 
 /// Reads a stream to its end into `kept`, and passes what is kept on to `to` as it comes. What was
 /// read stays there if this is cancelled; it can be, also while the reader of `to` is slow.
+#[cfg(any(unix, test))]
 pub(super) async fn drain(
     mut stream: impl AsyncRead + Unpin,
     limit: usize,

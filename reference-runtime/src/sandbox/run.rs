@@ -42,6 +42,7 @@ pub(super) struct Ran {
     /// Links out of the workspace that it left behind and that were taken away.
     pub(super) removed: Vec<PathBuf>,
     /// How much of Landlock is in force: `full`, `part`, `none`, `off`.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux has it"))]
     pub(super) landlock: String,
 }
 
@@ -51,10 +52,12 @@ pub(super) struct Setting {
     /// As configured; the backend resolves it.
     pub(super) workspace: PathBuf,
     /// The uid to drop to where this process is root.
+    #[cfg_attr(windows, expect(dead_code, reason = "Windows has no uids"))]
     pub(super) uid: Option<u32>,
     /// This program, if it is not the running one (in tests).
     pub(super) shim: Option<PathBuf>,
     /// Paths that must not change although they may lie in the workspace.
+    #[cfg_attr(windows, expect(dead_code, reason = "not protected on Windows, and said so"))]
     pub(super) protected: Vec<PathBuf>,
 }
 

@@ -15,6 +15,8 @@ pub fn dispatch() -> Option<ExitCode> {
     return Some(super::linux::shim::main());
     #[cfg(target_os = "macos")]
     return Some(super::macos::shim::main());
-    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+    #[cfg(windows)]
+    return Some(super::windows::helper_main());
+    #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
     return Some(ExitCode::from(125));
 }

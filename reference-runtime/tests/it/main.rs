@@ -14,5 +14,6 @@ mod knockout;
 mod rate;
 mod registry;
 mod sandbox;
+mod sandbox_windows;
 mod vault;
 mod workspace;

@@ -49,10 +49,16 @@ pub(super) fn unpack(place: &Place, into: &Path, packages: &[&str]) -> Result<()
         .args(["install", "-y", "--no-install-recommends", "--download-only"])
         .args(packages)
         .told("fetch packages")?;
-    fs::create_dir_all(into).map_err(io("make a folder for packages"))?;
-    for file in apt.fetched()? {
-        Program::new("dpkg-deb").arg("-x").arg(file).arg(into).told("unpack a package")?;
+    // Under another name first: half a package would look like a whole one the next time.
+    let begun = into.with_extension("begun");
+    for folder in [into, &begun] {
+        let _ = fs::remove_dir_all(folder);
     }
+    fs::create_dir_all(&begun).map_err(io("make a folder for packages"))?;
+    for file in apt.fetched()? {
+        Program::new("dpkg-deb").arg("-x").arg(file).arg(&begun).told("unpack a package")?;
+    }
+    fs::rename(&begun, into).map_err(io("place the packages"))?;
     apt.empty()
 }
 

@@ -128,7 +128,8 @@ impl Place {
                 .without("RUSTC")
                 .without("RUSTUP_TOOLCHAIN"),
         };
-        cargo = cargo.env("PATH", self.path(workspace));
+        // A build folder of its own: what was built with another standard library fits nothing.
+        cargo = cargo.env("PATH", self.path(workspace)).env("CARGO_TARGET_DIR", target(workspace));
         for target in [MACOS, MSVC] {
             let name = target.triple.replace('-', "_");
             cargo = cargo.env(&format!("CC_{name}"), self.at("no-cc"));
@@ -137,4 +138,9 @@ impl Place {
         let runner = format!("CARGO_TARGET_{}_RUNNER", GNU.triple.replace('-', "_").to_uppercase());
         cargo.env(&runner, self.at("run-wine"))
     }
+}
+
+/// Where foreign builds are made.
+pub(crate) fn target(workspace: &Workspace) -> PathBuf {
+    workspace.target().join("cross")
 }

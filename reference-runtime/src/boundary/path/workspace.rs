@@ -7,9 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[cfg(unix)]
+use cap_std::fs::OpenOptionsExt;
 use cap_std::{
     ambient_authority,
-    fs::{Dir, File, OpenOptions, OpenOptionsExt},
+    fs::{Dir, File, OpenOptions},
 };
 
 use super::{Entry, FileError, Os, RelativePath, lexical, lexical::below};

@@ -317,7 +317,8 @@ fn a_file_tool_starts_nothing_and_one_that_reads_writes_nothing() {
 #[test]
 fn each_head_that_is_missing_shows() {
     let path = |text: &str| Object::Path(text.into());
-    let cases: [(fn(&mut Heads), &str, Object); 6] = [
+    type Take = fn(&mut Heads);
+    let cases: [(Take, &str, Object); 6] = [
         (|heads| heads.fs = false, "file-write-data", path("/Users/u/x")),
         (|heads| heads.net = false, "network-outbound", Object::Internet),
         (|heads| heads.proc = false, "signal", Object::Process { same_sandbox: false }),
