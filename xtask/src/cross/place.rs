@@ -126,6 +126,8 @@ impl Place {
                 .folder(workspace.root())
                 .without("CARGO")
                 .without("RUSTC")
+                // By this the compiler would find the library of the toolchain that runs us.
+                .without("LD_LIBRARY_PATH")
                 .without("RUSTUP_TOOLCHAIN"),
         };
         // A build folder of its own: what was built with another standard library fits nothing.

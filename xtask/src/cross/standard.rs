@@ -146,6 +146,7 @@ fn build(place: &Place, target: Target) -> Result<(), Failure> {
         .folder(&stub)
         .without("RUSTFLAGS")
         .without("CARGO")
+        .without("LD_LIBRARY_PATH")
         .without("RUSTUP_TOOLCHAIN")
         .without("CARGO_TARGET_DIR")
         .env("PATH", path)
