@@ -164,10 +164,17 @@ impl Shared<'_> {
         let target = self.target(slot).await?;
         let played = guarded(play(&target, case)).await;
         drop(target);
-        let Ok(played) = played else {
+        let played = match played {
+            Ok(played) => played,
+            // Nothing was done to the target.
+            Err(trouble @ (Trouble::NotApplicable(_) | Trouble::Unsupported(_))) => {
+                return Err(trouble);
+            }
             // What state it is in is unknown.
-            *slot = None;
-            return played;
+            Err(trouble) => {
+                *slot = None;
+                return Err(trouble);
+            }
         };
         if played.outcome == Outcome::NoAnswer {
             self.silent.fetch_add(1, Ordering::Relaxed);

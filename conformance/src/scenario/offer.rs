@@ -16,6 +16,8 @@ pub(super) const OFFER: u64 = 1 << 30;
 pub(super) const GROWTH: u64 = 32 << 20;
 /// The growth at which enough was seen.
 const ENOUGH: u64 = 3 * GROWTH;
+/// About as many bytes are written at once.
+const WRITE: usize = 65_536;
 
 /// One body without a reasonable end.
 pub(super) struct Endless {
@@ -72,7 +74,9 @@ pub(super) async fn offer(
     };
     let speak = async {
         let mut taken = 0;
+        // Small pieces leave many at a time: what they cost is the target's to bear, not ours.
         let piece = framed(&endless.piece);
+        let piece = piece.repeat((WRITE / piece.len().max(1)).max(1));
         if writer.write_all(head.as_bytes()).await.is_err()
             || (!endless.begin.is_empty()
                 && writer.write_all(&framed(&endless.begin)).await.is_err())

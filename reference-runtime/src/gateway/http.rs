@@ -118,7 +118,7 @@ async fn rpc(
         Ok(incoming) => incoming,
         Err(refusal) => {
             #[cfg(feature = "knockout")]
-            fall_over();
+            fall_over(&refusal);
             return refusal.respond(None, &correlation);
         }
     };
@@ -191,11 +191,12 @@ async fn wrong_method(Extension(correlation): Extension<Correlation>) -> Respons
         .respond(None, &correlation)
 }
 
-/// What `error.no-panic` prevents: a server that trusts every body to be sound and dies of one
-/// that is not.
+/// What `error.no-panic` prevents: a server that takes every document to be whole and dies of one
+/// that ends early.
 #[cfg(feature = "knockout")]
-fn fall_over() {
-    if !requirement::ERROR_NO_PANIC.enforced() {
+fn fall_over(refusal: &Refusal) {
+    let cut = refusal.cause().contains(crate::boundary::json::EARLY);
+    if cut && !requirement::ERROR_NO_PANIC.enforced() {
         std::process::abort();
     }
 }

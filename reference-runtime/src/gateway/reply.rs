@@ -39,6 +39,12 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
+    /// What the log is told of it.
+    #[cfg(feature = "knockout")]
+    pub(super) fn cause(&self) -> &str {
+        &self.cause
+    }
+
     /// A refusal that no requirement asks for: a protocol error.
     pub(super) fn new(status: StatusCode, code: i32, public: &'static str) -> Self {
         Self {

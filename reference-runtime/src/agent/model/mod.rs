@@ -84,13 +84,11 @@ impl Model {
     }
 }
 
-/// What `error.no-panic` prevents: a runtime that unwraps what a model says.
+/// What `error.no-panic` prevents: a runtime that takes every document of a model to be whole.
 #[cfg(feature = "knockout")]
 fn fall_over(answer: &Result<Answer, Rejection>) {
-    use crate::requirement::{ERROR_DENY, ERROR_NO_PANIC};
-    // A server that is not there is no input.
-    let input = answer.as_ref().is_err_and(|rejection| rejection.requirement() != ERROR_DENY);
-    if input && !ERROR_NO_PANIC.enforced() {
+    let cut = answer.as_ref().is_err_and(|rejection| rejection.cause().contains(crate::boundary::json::EARLY));
+    if cut && !crate::requirement::ERROR_NO_PANIC.enforced() {
         std::process::abort();
     }
 }

@@ -22,6 +22,9 @@ use crate::{audit::Rejection, requirement};
 /// The deepest nesting that any configuration may allow: the parser behind has this limit too.
 pub const MAX_DEPTH: usize = 127;
 
+/// The cause of a refusal where a document is not whole.
+pub(crate) const EARLY: &str = "the document ends early";
+
 const INVALID: &str = "the JSON is not valid";
 
 /// Parses a whole document: the scan, with duplicate keys (however they are spelled), then `T`.
