@@ -89,7 +89,7 @@ struct RunArgs {
     /// Write the report as JSON to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// How many targets run side by side; by default one for each processor.
+    /// How many targets run side by side; by default two for each processor: much of the time they wait.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Also play the cases that wait for a minute to pass.
@@ -164,7 +164,7 @@ fn attack(args: &RunArgs) -> Said {
         profiles: profiles.clone(),
         only: args.cases.clone(),
         seed: args.seed.unwrap_or_else(random_seed),
-        jobs: args.jobs.unwrap_or_else(processors),
+        jobs: args.jobs.unwrap_or_else(|| 2 * processors()),
         slow: args.slow,
         manifest: Arc::new(manifest),
     };

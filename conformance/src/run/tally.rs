@@ -29,6 +29,9 @@ pub(super) fn tally(plan: &Plan, selection: &Selection, raw: &BTreeMap<String, R
     Results { cases, requirements, digests, partial, left_out, milliseconds: 0 }
 }
 
+/// The requirement that no input ends the target.
+const DEATH: &str = "error.no-panic";
+
 struct Bench<'a> {
     selection: &'a Selection,
     raw: &'a BTreeMap<String, Raw>,
@@ -57,7 +60,7 @@ impl Bench<'_> {
         };
         CaseResult {
             case: id.to_owned(),
-            requirements: item.requirements().to_vec(),
+            requirements: self.witnessed(item, raw),
             surface: item.surface().to_owned(),
             verdict: said.verdict,
             legs: said.legs,
@@ -65,6 +68,16 @@ impl Bench<'_> {
             evidence: said.evidence,
             milliseconds: raw.milliseconds(),
         }
+    }
+
+    /// What a case speaks about. An input that ends the target says nothing about the check that
+    /// it was written for: the death is a failure of its own, of whatever input it came.
+    fn witnessed(&self, item: &Item, raw: &Raw) -> Vec<String> {
+        let died = matches!(raw, Raw::Played { played, .. } if played.outcome == Outcome::Died);
+        if died && self.selection.required.contains(DEATH) {
+            return vec![DEATH.to_owned()];
+        }
+        item.requirements().to_vec()
     }
 
     fn played(&self, record: &Record, case: &Case, played: &Played) -> Said {

@@ -21,6 +21,8 @@ use super::upload::upload;
 use super::{Gateway, body, method};
 use crate::audit::{Correlation, Event, Kind, Outcome};
 use crate::boundary::Checked;
+#[cfg(feature = "knockout")]
+use crate::boundary::json::UNCLOSED;
 use crate::requirement;
 
 /// The address that a connection came from. The server puts it on every request.
@@ -192,11 +194,11 @@ async fn wrong_method(Extension(correlation): Extension<Correlation>) -> Respons
 }
 
 /// What `error.no-panic` prevents: a server that takes every document to be whole and dies of one
-/// that ends early.
+/// with a container left open.
 #[cfg(feature = "knockout")]
 fn fall_over(refusal: &Refusal) {
-    let cut = refusal.cause().contains(crate::boundary::json::EARLY);
-    if cut && !requirement::ERROR_NO_PANIC.enforced() {
+    let unclosed = refusal.cause().contains(UNCLOSED);
+    if unclosed && !requirement::ERROR_NO_PANIC.enforced() {
         std::process::abort();
     }
 }

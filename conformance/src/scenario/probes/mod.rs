@@ -67,7 +67,7 @@ pub fn units(lab: &Lab) -> Vec<Unit> {
         let pool = pool.clone();
         Unit {
             id: format!("probe:{}", probe.id),
-            requirements: vec![format!("sandbox.{}", probe.id)],
+            requirements: requirements(probe),
             surface: "sandbox.process".to_owned(),
             alone: false,
             run: Arc::new(move || {
@@ -77,6 +77,22 @@ pub fn units(lab: &Lab) -> Vec<Unit> {
         }
     };
     all().map(unit).collect()
+}
+
+/// What a probe speaks about: its own row, and for what may survive a run also that nothing does.
+fn requirements(probe: &Probe) -> Vec<String> {
+    const SURVIVORS: &[&str] = &[
+        "proc.orphan-exit",
+        "proc.orphan-launcher",
+        "proc.orphan-monitor",
+        "proc.pipe-held",
+        "proc.timeout-setsid",
+    ];
+    let mut requirements = vec![format!("sandbox.{}", probe.id)];
+    if SURVIVORS.contains(&probe.id) {
+        requirements.push("sandbox.reap".to_owned());
+    }
+    requirements
 }
 
 /// The text of `clawproof probe --list`: what each probe does, why, and how it is decided.

@@ -87,8 +87,8 @@ impl Model {
 /// What `error.no-panic` prevents: a runtime that takes every document of a model to be whole.
 #[cfg(feature = "knockout")]
 fn fall_over(answer: &Result<Answer, Rejection>) {
-    let cut = answer.as_ref().is_err_and(|rejection| rejection.cause().contains(crate::boundary::json::EARLY));
-    if cut && !crate::requirement::ERROR_NO_PANIC.enforced() {
+    let unclosed = answer.as_ref().is_err_and(|rejection| rejection.cause().contains(crate::boundary::json::UNCLOSED));
+    if unclosed && !crate::requirement::ERROR_NO_PANIC.enforced() {
         std::process::abort();
     }
 }

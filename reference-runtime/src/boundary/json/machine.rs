@@ -1,7 +1,7 @@
 //! The strict JSON grammar (RFC 8259) as a machine over bytes of valid UTF-8, with the depth and
 //! the null bytes counted on the way. It must never look back or allocate.
 
-use super::EARLY;
+use super::UNCLOSED;
 use super::number::Number;
 use crate::requirement;
 
@@ -113,8 +113,10 @@ impl Machine {
         }
         if self.next == Next::CommaOrClose && self.depth == 0 {
             Ok(())
+        } else if matches!(self.next, Next::CommaOrClose | Next::KeyOrClose | Next::ValueOrClose) {
+            Err(Fault::Strict(UNCLOSED))
         } else {
-            Err(Fault::Strict(EARLY))
+            Err(Fault::Strict("the document ends early"))
         }
     }
 

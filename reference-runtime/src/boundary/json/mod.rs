@@ -22,8 +22,8 @@ use crate::{audit::Rejection, requirement};
 /// The deepest nesting that any configuration may allow: the parser behind has this limit too.
 pub const MAX_DEPTH: usize = 127;
 
-/// The cause of a refusal where a document is not whole.
-pub(crate) const EARLY: &str = "the document ends early";
+/// The cause of a refusal where a document ends with a container open.
+pub(crate) const UNCLOSED: &str = "an array or object is not closed";
 
 const INVALID: &str = "the JSON is not valid";
 
