@@ -110,6 +110,10 @@ struct RunArgs {
     /// Show the evidence of every case.
     #[arg(long)]
     evidence: bool,
+    /// Where this is root: run the target as root too. The sandbox profile is to hold then as
+    /// well; refusing to run anything is the other right answer.
+    #[arg(long)]
+    as_root: bool,
     /// Show no progress.
     #[arg(long)]
     quiet: bool,
@@ -140,9 +144,18 @@ fn usage(words: impl ToString) -> (Exit, String) {
 }
 
 fn attack(args: &RunArgs) -> Said {
+    if args.as_root {
+        clawproof::target::world::keep_root();
+        if !clawproof::target::world::targets_are_root() {
+            return Err(usage("--as-root is for a suite that is root itself"));
+        }
+    }
     let key = certify::signing_key(&args.sign)?;
     if key.is_some() && args.matrix.is_some() {
         return Err(usage("a certificate stands on the shipped kill matrix: leave out --matrix"));
+    }
+    if key.is_some() && args.as_root {
+        return Err(usage("the run as root is beside the one that can be certified"));
     }
     let (manifest, text) = manifest(&args.target)?;
     let program = Program::find(&manifest, args.bin.as_deref()).map_err(usage)?;
@@ -309,9 +322,7 @@ fn list_spec() -> Said {
 }
 
 fn list_probes() -> Said {
-    let spec = Spec::load().map_err(|error| (Exit::Harness, error.to_string()))?;
-    let rows = spec.requirements.iter().filter(|row| row.boundary.is_some());
-    Ok(print(rows.map(|row| format!("{:34} {}", row.id, row.sentence))))
+    Ok(print(clawproof::scenario::probes::list().lines().map(str::to_owned)))
 }
 
 fn list_targets() -> Said {

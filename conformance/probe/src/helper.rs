@@ -3,33 +3,16 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, Read as _, Write as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
-use serde::{Deserialize, Serialize};
 
 use crate::{Params, reversed, step};
 
 /// How long a process waits to be looked at before it goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(8);
-
-/// What a careless launcher leaves lying about: set up by `@launch JSON PROGRAM ARGS...`, which
-/// then becomes (or starts and outlives) the program. Written by the suite.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Launch {
-    /// Paths that are opened and stay open over the exec, from descriptor 3 on.
-    open: Vec<String>,
-    /// Whether standard input becomes the controlling terminal of a new session.
-    terminal: bool,
-    /// Whether standard input is then replaced by `/dev/null`.
-    no_input: bool,
-    /// Whether the launcher stays as the parent, with its environment, instead of exec.
-    stay: bool,
-}
 
 /// Runs the helper role of that name.
 pub(crate) fn run(name: &str, arguments: &[String]) -> ExitCode {
@@ -43,7 +26,10 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> ExitCode {
         "abort" => std::process::abort(),
         "neighbour" => neighbour(),
         "queue" => crate::ipc::queue(text(0), text(1)),
-        "launch" => launch(text(0), arguments.get(1..).unwrap_or_default()),
+        "launch" => crate::launch::run(text(0), arguments.get(1..).unwrap_or_default()),
+        "exchange" => crate::traps::exchange(Path::new(text(0)), Path::new(text(1))),
+        "overwrite" => crate::traps::overwrite(text(0), text(1)),
+        "watches" => crate::resources::watches(Path::new(text(0))),
         _ => Err(io::Error::other("no such helper")),
     };
     match result {
@@ -193,35 +179,4 @@ fn neighbour() -> io::Result<()> {
     io::copy(&mut input.by_ref(), &mut io::sink())?;
     std::hint::black_box(&secret);
     Ok(())
-}
-
-fn launch(text: &str, argv: &[String]) -> io::Result<()> {
-    let launch: Launch = serde_json::from_str(text).map_err(io::Error::other)?;
-    let (program, rest) =
-        argv.split_first().ok_or_else(|| io::Error::other("nothing to launch"))?;
-    if launch.stay || launch.terminal && rustix::process::getpgrp() == rustix::process::getpid() {
-        // A group leader cannot open a session, so a child does; and a parent stays to be read.
-        let inner = Launch { stay: false, ..launch };
-        let text = serde_json::to_string(&inner).map_err(io::Error::other)?;
-        let status = again("launch").arg(text).args(argv).status()?;
-        let code = u8::try_from(status.code().unwrap_or(1)).unwrap_or(1);
-        return if code == 0 { Ok(()) } else { Err(io::Error::other(format!("exit {code}"))) };
-    }
-    let mut kept = Vec::new();
-    for path in &launch.open {
-        let flags = rustix::fs::OFlags::RDONLY;
-        kept.push(rustix::fs::open(path.as_str(), flags, rustix::fs::Mode::empty())?);
-    }
-    if launch.terminal {
-        rustix::process::setsid()?;
-        rustix::process::ioctl_tiocsctty(io::stdin())?;
-    }
-    let mut command = program_of(program);
-    command.args(rest);
-    if launch.no_input {
-        command.stdin(Stdio::null());
-    }
-    let error = command.exec();
-    drop(kept);
-    Err(error)
 }

@@ -1,13 +1,15 @@
 //! Probes of objects between processes: System V and POSIX. System V calls have no safe crate:
 //! perl's own `shmget`, `msgget` and `semctl` make them. It must never know what the objects hold.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 
 use nix::mqueue::{MQ_OFlag, MqAttr, mq_open, mq_receive, mq_send, mq_set_nonblock, mq_unlink};
 use nix::sys::stat::Mode;
 
 use crate::helper::{finish, perl};
-use crate::{HOLD, Need, Probe};
+use crate::{HOLD, Need, Params, Probe};
 
 pub(crate) const PROBES: &[Probe] = &[
     Probe {
@@ -66,7 +68,25 @@ pub(crate) const PROBES: &[Probe] = &[
         },
         ..HOLD
     },
+    Probe {
+        id: "ipc.clipboard",
+        what: "Connects to the user's display, by X11's abstract name and by Wayland's socket.",
+        why: "The clipboard, the screen and the keyboard of every other program are behind it.",
+        observer: "the display outside receives a nonce",
+        action: display,
+        ..HOLD
+    },
 ];
+
+fn display(params: &Params) -> io::Result<String> {
+    let name = format!("/tmp/.X11-unix/X{}", params.number()?);
+    let abstract_name = UnixAddr::from_abstract_name(name.as_bytes())
+        .and_then(|address| UnixStream::connect_addr(&address));
+    let mut stream = abstract_name.or_else(|_| UnixStream::connect(params.target()?))?;
+    stream.write_all(params.content()?.as_bytes())?;
+    let _ = stream.read(&mut [0]);
+    Ok("sent".into())
+}
 
 /// The suite's side: makes a queue with one message in it, or (without a message) removes it.
 pub(crate) fn queue(name: &str, message: &str) -> io::Result<()> {

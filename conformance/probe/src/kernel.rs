@@ -166,11 +166,11 @@ pub(crate) const PROBES: &[Probe] = &[
 ];
 
 /// A system call's number on x86-64 and on arm64.
-fn number(x86_64: u16, arm64: u16) -> String {
+pub(crate) fn number(x86_64: u16, arm64: u16) -> String {
     if cfg!(target_arch = "x86_64") { x86_64 } else { arm64 }.to_string()
 }
 
-fn stand(params: &Params) -> io::Result<String> {
+pub(crate) fn stand(params: &Params) -> io::Result<String> {
     hold(params)?;
     Ok("stood".into())
 }
@@ -228,7 +228,12 @@ fn clone3(params: &Params) -> io::Result<String> {
 }
 
 /// Opens a kernel object by a raw call in perl, which then waits to be looked at.
-fn open_by_number(params: &Params, x86_64: u16, arm64: u16, arguments: &str) -> io::Result<String> {
+pub(crate) fn open_by_number(
+    params: &Params,
+    x86_64: u16,
+    arm64: u16,
+    arguments: &str,
+) -> io::Result<String> {
     let script = format!(
         r#"my ($number, $hold, $release) = @ARGV; my @a = {arguments};
         my $fd = syscall($number + 0, @a); $fd >= 0 or die "$!\n";

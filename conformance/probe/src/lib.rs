@@ -20,17 +20,39 @@ mod ipc;
 #[cfg(target_os = "linux")]
 mod kernel;
 #[cfg(target_os = "linux")]
+mod machine;
+#[cfg(target_os = "linux")]
+mod mounts;
+#[cfg(target_os = "linux")]
 mod network;
+#[cfg(target_os = "linux")]
+mod privileges;
 #[cfg(target_os = "linux")]
 mod processes;
 #[cfg(target_os = "linux")]
 mod resources;
 #[cfg(target_os = "linux")]
+mod sockets;
+#[cfg(target_os = "linux")]
 mod terminal;
+#[cfg(target_os = "linux")]
+mod traps;
+
+#[cfg(target_os = "linux")]
+mod launch;
+#[cfg(target_os = "linux")]
+pub use launch::{Launch, Listener, Own};
+#[cfg(target_os = "linux")]
+pub use mounts::ROOT_FOLDERS;
+#[cfg(target_os = "linux")]
+pub use sockets::hand_out;
 
 /// Where perl stands on the system: the interpreter for the few calls that no safe crate reaches
-/// (System V IPC, keyrings, `perf_event_open`, `io_uring_setup`, `userfaultfd`, `TIOCSTI`).
+/// (System V IPC, keyrings, `perf_event_open`, `io_uring_setup`, `userfaultfd`, `TIOCSTI`,
+/// `TIOCLINUX`, `bpf`, file handles, leases, modules, `syslog`, `adjtimex`, real-time scheduling).
 pub const PERL: &str = "/usr/bin/perl";
+/// Where Python stands: it maps an `io_uring`'s memory, which perl cannot.
+pub const PYTHON: &str = "/usr/bin/python3";
 
 /// What a level promises about a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -86,6 +108,41 @@ pub enum Need {
     IoUring,
     /// Two gigabytes of free memory, so that the bomb hurts nobody.
     Memory,
+    /// `/usr/bin/python3` on the host.
+    Python,
+    /// The suite itself is root: the control, or the launcher's limits, can be made by nobody else.
+    Root,
+    /// The suite can make namespaces of its own for a control or a launcher to stand in.
+    OwnNamespaces,
+    /// `/proc/sysrq-trigger`.
+    Sysrq,
+    /// `/proc/kcore`.
+    Kcore,
+    /// `/dev/kmsg` and a kernel that keeps a log.
+    Kmsg,
+    /// `/proc/kallsyms` with addresses that the suite itself can read.
+    Kallsyms,
+    /// A virtual console that nobody uses.
+    Console,
+    /// Sockets to a hypervisor.
+    Vsock,
+    /// An x86-64 processor.
+    X86,
+    /// An interface of the host beside its loopback.
+    Interface,
+    /// ICMP sockets for the control: as root, or by `ping_group_range`.
+    Ping,
+}
+
+/// As whom the control runs: the run without a sandbox, in which the effect must be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Control {
+    /// As the target's own user.
+    Same,
+    /// As root of namespaces that the suite made for it: what the sandbox must keep from a tool is
+    /// a privilege, which the user outside may not have either.
+    Root,
 }
 
 /// One boundary action.
@@ -107,6 +164,8 @@ pub struct Probe {
     pub needs: &'static [Need],
     /// What is looked at from outside to decide.
     pub observer: &'static str,
+    /// As whom the control runs.
+    pub control: Control,
     /// The action, as it runs inside. `Ok` says what it believes to have done, `Err` the system's
     /// reason; [`std::io::ErrorKind::Unsupported`] says that it could not even try.
     pub action: fn(&Params) -> std::io::Result<String>,
@@ -137,6 +196,7 @@ pub(crate) const HOLD: Probe = Probe {
     strict: Expect::Hold,
     needs: &[],
     observer: "",
+    control: Control::Same,
     action: |_| Err(std::io::Error::from(std::io::ErrorKind::Unsupported)),
 };
 
@@ -145,9 +205,14 @@ pub fn all() -> impl Iterator<Item = &'static Probe> {
     #[cfg(target_os = "linux")]
     const TABLES: &[&[Probe]] = &[
         files::PROBES,
+        mounts::PROBES,
+        traps::PROBES,
         network::PROBES,
+        sockets::PROBES,
         processes::PROBES,
         kernel::PROBES,
+        privileges::PROBES,
+        machine::PROBES,
         ipc::PROBES,
         resources::PROBES,
         environment::PROBES,
@@ -276,7 +341,15 @@ pub struct Line {
     /// What it believes to have done, or the system's reason against it.
     #[serde(default)]
     pub detail: String,
+    /// Whether the reason is that the kernel does not have such a thing at all. Believed of a run
+    /// without a sandbox only: a filter may answer the same.
+    #[serde(default)]
+    pub absent: bool,
 }
+
+/// What systems say of what they do not have: ENOSYS, ENODEV, EAFNOSUPPORT.
+const ABSENT: &[&str] =
+    &["Function not implemented", "No such device", "Address family not supported by protocol"];
 
 /// Text, reversed by characters.
 #[must_use]
@@ -328,7 +401,11 @@ fn act(probe: &Probe, params: &Params) {
         !matches!(&result, Err(error) if error.kind() == std::io::ErrorKind::Unsupported);
     line.detail = match result {
         Ok(done) => format!("did: {done}"),
-        Err(error) => format!("did not: {error}"),
+        Err(error) => {
+            let text = format!("did not: {error}");
+            line.absent = ABSENT.iter().any(|words| text.contains(words));
+            text
+        }
     };
     say(&line);
 }

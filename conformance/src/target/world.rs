@@ -8,6 +8,25 @@ use std::path::{Path, PathBuf};
 /// The spare uid (and gid) that owns a world when the suite itself runs as root.
 pub const SPARE_UID: u32 = 60_123;
 
+/// Whether this run keeps root for the target.
+static AS_ROOT: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Keeps the suite's own uid for every world made from now on, also where it is root: the second
+/// run of the sandbox profile. To be called once, before the first world.
+pub fn keep_root() {
+    AS_ROOT.store(true, std::sync::atomic::Ordering::Relaxed);
+}
+
+/// Whether targets run as root in this run.
+#[must_use]
+pub fn targets_are_root() -> bool {
+    #[cfg(unix)]
+    let root = rustix::process::geteuid().is_root();
+    #[cfg(not(unix))]
+    let root = false;
+    root && AS_ROOT.load(std::sync::atomic::Ordering::Relaxed)
+}
+
 /// Why a world could not be made or used: which path, and the system's reason.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {path}: {source}")]
@@ -32,6 +51,8 @@ impl WorldError {
 pub struct World {
     root: PathBuf,
     owner: Option<u32>,
+    /// Whether the target itself starts as the suite's uid and changes to the owner's.
+    drops: bool,
     canary: std::sync::Mutex<String>,
 }
 
@@ -41,13 +62,26 @@ impl World {
     /// # Errors
     /// A folder could not be made or given to the spare uid.
     pub fn new() -> Result<Self, WorldError> {
+        Self::owned(spare_uid(), false)
+    }
+
+    /// A world for a target that is started as root and changes to the spare uid by itself; where
+    /// targets do not run as root, as [`World::new`].
+    ///
+    /// # Errors
+    /// As [`World::new`].
+    pub fn dropping() -> Result<Self, WorldError> {
+        if targets_are_root() { Self::owned(Some(SPARE_UID), true) } else { Self::new() }
+    }
+
+    fn owned(owner: Option<u32>, drops: bool) -> Result<Self, WorldError> {
         let base = std::env::temp_dir();
         let base = base.canonicalize().map_err(WorldError::new("resolve", &base))?;
         let mut builder = tempfile::Builder::new();
         let prefix = format!("cw-{}-", std::process::id());
         builder.prefix(&prefix);
         let root = builder.tempdir_in(&base).map_err(WorldError::new("create", &base))?.keep();
-        let world = Self { root, owner: spare_uid(), canary: std::sync::Mutex::default() };
+        let world = Self { root, owner, drops, canary: std::sync::Mutex::default() };
         set_mode(&world.root, 0o755)?;
         for name in ["bin", "home", "state", "workspace", "outside"] {
             let path = world.root.join(name);
@@ -206,6 +240,18 @@ impl World {
     /// environment (`PATH`, `HOME`, `TMPDIR`, `LANG`), in the workspace, without standard input.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> tokio::process::Command {
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "there is no uid to change to"))]
+        let mut command = self.command_as_suite(program);
+        #[cfg(unix)]
+        if let (Some(uid), false) = (self.owner, self.drops) {
+            command.uid(uid).gid(uid);
+        }
+        command
+    }
+
+    /// The same as the suite's own uid: for what the target's uid may not do.
+    #[must_use]
+    pub fn command_as_suite(&self, program: impl AsRef<OsStr>) -> tokio::process::Command {
         #[expect(clippy::disallowed_methods, reason = "the target room starts the targets")]
         let mut command = tokio::process::Command::new(program);
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
@@ -219,12 +265,7 @@ impl World {
             .stdin(std::process::Stdio::null())
             .kill_on_drop(true);
         #[cfg(unix)]
-        {
-            command.process_group(0);
-            if let Some(uid) = self.owner {
-                command.uid(uid).gid(uid);
-            }
-        }
+        command.process_group(0);
         command
     }
 }
@@ -311,7 +352,7 @@ pub fn random_hex(bytes: usize) -> String {
 
 #[cfg(unix)]
 fn spare_uid() -> Option<u32> {
-    rustix::process::geteuid().is_root().then_some(SPARE_UID)
+    (rustix::process::geteuid().is_root() && !targets_are_root()).then_some(SPARE_UID)
 }
 
 #[cfg(not(unix))]

@@ -39,7 +39,7 @@ async fn table_of(manifest: Manifest, wanted: impl Fn(&str) -> bool) -> Table {
     let runs = chosen.map(|probe| {
         let pool = pool.clone();
         async move {
-            let found = match probes::case(&pool, probe).await {
+            let found = match probes::case(&pool, probe, probes::Asked::Usual).await {
                 Ok(finding) => (finding.legs().verdict(), finding.evidence().join(" | ")),
                 Err(Trouble::NotApplicable(reason)) => (Verdict::NotApplicable, reason),
                 Err(Trouble::Target(reason)) => (Verdict::Fail, reason),

@@ -59,7 +59,12 @@ fn level(text: &str) -> Result<Level, String> {
 #[must_use]
 pub fn run(arguments: &Arguments) -> ExitCode {
     match start(arguments) {
-        Ok(ran) => finish(&ran, arguments.timeout),
+        Ok(ran) => {
+            if arguments.level == Level::Relaxed {
+                eprintln!("at level relaxed {}", super::UNFILTERED);
+            }
+            finish(&ran, arguments.timeout)
+        }
         Err(rejection) => {
             // The person at the command line is the operator: the cause is for them too.
             eprintln!("{rejection}: {}", rejection.cause());
@@ -129,7 +134,10 @@ fn finish(ran: &Ran, seconds: u64) -> ExitCode {
         eprintln!("the program cannot be executed: {missing}");
     }
     for path in &ran.removed {
-        eprintln!("a link out of the workspace was taken away: {}", path.display());
+        eprintln!("a link out of the workspace or a pipe was taken away: {}", path.display());
+    }
+    for path in ran.shared.iter().take(super::NAMED) {
+        eprintln!("a file of the workspace has another name outside: {}", path.display());
     }
     match ran.code {
         None if ran.stopped => ExitCode::from(STOPPED),

@@ -77,7 +77,9 @@ pub struct Outcome {
     /// Whether the tool did what it was asked: for `exec`, exit code 0 within the time limit.
     pub completed: bool,
     /// `exec`: `{"exitCode": int or null, "stdout", "stderr", "timedOut": bool, "dropped":
-    /// {"stdout", "stderr"} bytes, "error"?: sentence}`; file tools: their answer, or
+    /// {"stdout", "stderr"} bytes, "removed"?: links out of the workspace, pipes and devices that
+    /// it left and that were taken away, "sharedWithOutside"?: files that have another name outside
+    /// the workspace (at most 20 of each), "error"?: sentence}`; file tools: their answer, or
     /// `{"error": sentence}`.
     pub output: Value,
 }
@@ -194,6 +196,10 @@ async fn finish(backend: Arc<Backend>, job: Job) -> Result<Ran, Rejection> {
     })
 }
 
+/// What Relaxed does not hold.
+const UNFILTERED: &str = "the network is open to every address, a cloud's metadata service and the \
+                          services of this machine too";
+
 /// Tries the backend at the level that the configuration asks for, and says what came of it.
 fn measure(
     config: &Config,
@@ -229,6 +235,9 @@ fn measure(
             status.effective = word(level).to_owned();
             if level != Level::None {
                 status.missing.extend(lacks(&backend, &ran));
+                if level == Level::Relaxed {
+                    status.missing.push(UNFILTERED.to_owned());
+                }
             }
             (Ok(backend), status)
         }
@@ -331,15 +340,20 @@ fn of_program(ran: &Ran) -> Outcome {
         "timedOut": ran.code.is_none(),
         "dropped": {"stdout": ran.stdout.dropped, "stderr": ran.stderr.dropped},
     });
-    if let (false, Some(fields)) = (ran.removed.is_empty(), output.as_object_mut()) {
-        let names = ran.removed.iter().map(|path| path.to_string_lossy().into_owned().into());
-        fields.insert("removedLinks".into(), Value::Array(names.collect()));
+    for (field, paths) in [("removed", &ran.removed), ("sharedWithOutside", &ran.shared)] {
+        if let (false, Some(fields)) = (paths.is_empty(), output.as_object_mut()) {
+            let names = paths.iter().take(NAMED).map(|path| path.to_string_lossy().into_owned());
+            fields.insert(field.into(), names.map(Value::String).collect());
+        }
     }
     if let (Some(missing), Some(fields)) = (&ran.missing, output.as_object_mut()) {
         fields.insert("error".into(), format!("the program cannot be executed: {missing}").into());
     }
     Outcome { completed: ran.code == Some(0), output }
 }
+
+/// How many files are named where there may be many.
+const NAMED: usize = 20;
 
 /// Reads a worker's answer as what it is: bytes from inside a sandbox.
 fn of_worker(ran: &Ran) -> Result<Outcome, Rejection> {

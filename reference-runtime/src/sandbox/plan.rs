@@ -142,14 +142,15 @@ pub enum Group {
     Processes,
     /// File handles, device nodes, set-uid bits.
     Files,
+    /// File watches, of which a user has few.
+    Watches,
     /// `openat2`, whose mode a filter cannot see; the file tools need it to stay in the workspace.
     OpenAt2,
     /// Terminal injection.
     Terminal,
-    /// Address families beside the internet's, Unix and routing.
+    /// Address families beside the internet's and routing, Unix sockets too: of those, pairs of
+    /// streams are all that is left.
     Families,
-    /// Unix sockets too: pairs of streams are all that is left.
-    UnixSockets,
     /// Every socket.
     AllSockets,
     /// Starting programs.
@@ -215,6 +216,8 @@ pub struct Plan {
     pub directory: PathBuf,
     /// Bytes of standard output, and of standard error, that are kept; the rest is counted.
     pub output_bytes: usize,
+    /// What is passed on to a terminal is made harmless first.
+    pub plain_terminal: bool,
     /// What was started ends with the run, with its time limit and with the runtime.
     pub reap: bool,
 }
@@ -297,7 +300,16 @@ impl Plan {
                 seccomp: Vec::new(),
             };
             let reap = heads.reap;
-            return Self { level, outer: None, inner, environment, directory, output_bytes, reap };
+            return Self {
+                level,
+                outer: None,
+                inner,
+                environment,
+                directory,
+                output_bytes,
+                plain_terminal: heads.term,
+                reap,
+            };
         }
         let network = level == Level::Relaxed && capabilities.has(Capability::Network);
         let write = capabilities.has(Capability::Write);
@@ -312,11 +324,12 @@ impl Plan {
                 close_descriptors: heads.fs,
                 rlimits: heads.res.then_some(RLIMITS),
                 landlock: landlock(network, write, facts, heads),
-                seccomp: groups(network, purpose, heads),
+                seccomp: groups(purpose, heads),
             },
             environment,
             directory,
             output_bytes,
+            plain_terminal: heads.term,
             reap: heads.reap,
         }
     }
@@ -403,7 +416,7 @@ fn landlock(network: bool, write: bool, facts: &Facts, heads: Heads) -> Option<L
     })
 }
 
-fn groups(network: bool, purpose: Purpose, heads: Heads) -> Vec<Group> {
+fn groups(purpose: Purpose, heads: Heads) -> Vec<Group> {
     let mut groups = Vec::new();
     if heads.kern {
         groups.extend([Group::Kernel, Group::Namespaces, Group::Keys]);
@@ -417,14 +430,16 @@ fn groups(network: bool, purpose: Purpose, heads: Heads) -> Vec<Group> {
             groups.push(Group::OpenAt2);
         }
     }
+    if heads.res {
+        groups.push(Group::Watches);
+    }
     if heads.term {
         groups.push(Group::Terminal);
     }
     if heads.net {
-        groups.push(match (purpose, network) {
-            (Purpose::Worker, _) => Group::AllSockets,
-            (Purpose::Program, false) => Group::UnixSockets,
-            (Purpose::Program, true) => Group::Families,
+        groups.push(match purpose {
+            Purpose::Worker => Group::AllSockets,
+            Purpose::Program => Group::Families,
         });
     }
     if purpose == Purpose::Worker && heads.proc {

@@ -39,8 +39,11 @@ pub(super) struct Ran {
     pub(super) missing: Option<String>,
     /// It was ended before its time, because it was told to stop.
     pub(super) stopped: bool,
-    /// Links out of the workspace that it left behind and that were taken away.
+    /// Links out of the workspace, pipes and devices that it left behind and that were taken away.
     pub(super) removed: Vec<PathBuf>,
+    /// Files of the workspace that have a name outside too: what was written into them, if
+    /// anything was, changed outside. Relative to the workspace.
+    pub(super) shared: Vec<PathBuf>,
     /// How much of Landlock is in force: `full`, `part`, `none`, `off`.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux has it"))]
     pub(super) landlock: String,

@@ -364,7 +364,7 @@ fn a_link_out_of_the_workspace_does_not_outlive_the_run_that_made_it() {
         "ln -s /etc/passwd out; ln -s ../outside up; ln -s f in; ln -s /usr/bin/env env; ls | wc -l",
     );
     assert_eq!(text(&output, "stdout"), "4\n");
-    assert_eq!(output["removedLinks"], json!(["out", "up"]));
+    assert_eq!(output["removed"], json!(["out", "up"]));
     let mut left: Vec<_> = fs::read_dir(world.workspace())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -41,12 +41,14 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
         "fs.fd-file" => {
             let path = site.world.canary_file();
             let canary = site.world.renew_canary()?;
-            scene.ask(|ask| ask.open = vec![path]).leak(canary, "the open file's content")
+            scene.ask(|ask| ask.launch.open = vec![path]).leak(canary, "the open file's content")
         }
         "fs.fd-dir" => {
             let folder = site.world.outside();
             let canary = site.world.renew_canary()?;
-            scene.ask(|ask| ask.open = vec![folder]).leak(canary, "a file of the open folder")
+            scene
+                .ask(|ask| ask.launch.open = vec![folder])
+                .leak(canary, "a file of the open folder")
         }
         "fs.cwd-outside" => {
             let folder = site.world.outside();
@@ -95,7 +97,11 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
 
 /// A small repository, as far as git needs it to read a configuration and hooks.
 fn repository(site: &Site<'_>, folder: &Path) -> Result<(), Trouble> {
-    let git = folder.join(".git");
+    repository_at(site, &folder.join(".git"))
+}
+
+/// A git folder at this path.
+pub(super) fn repository_at(site: &Site<'_>, git: &Path) -> Result<(), Trouble> {
     for folder in ["objects", "refs/heads", "hooks"] {
         site.world.make_dir(&git.join(folder))?;
     }
@@ -111,7 +117,7 @@ fn written(scene: Scene, path: PathBuf, text: String) -> Scene {
 }
 
 /// The effect is that the host's file at `path` holds this text.
-fn changed(scene: Scene, path: PathBuf, text: String) -> Scene {
+pub(super) fn changed(scene: Scene, path: PathBuf, text: String) -> Scene {
     let content = text.clone();
     scene.params(|params| params.content = Some(content)).after(move |_| {
         let found = fs::read_to_string(&path).is_ok_and(|found| found.contains(&text));

@@ -6,7 +6,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::Trouble;
-use super::scene::{Scene, Sight, Site};
+use super::scene::{Removed, Scene, Sight, Site};
+use crate::stage::egress::Sink;
 use crate::target::process;
 use crate::target::world::{World, random_hex};
 
@@ -14,6 +15,9 @@ use crate::target::world::{World, random_hex};
 pub(super) async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
     let scene = Scene::new(site);
     let secret = site.secret();
+    if id == "ipc.clipboard" {
+        return display(scene, site, secret);
+    }
     if id == "ipc.posix-mq" {
         return queue(scene, site, secret).await;
     }
@@ -52,6 +56,27 @@ pub(super) async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
         ),
         None => Sight::Blind("the semaphore could not be re-read".into()),
     }))
+}
+
+/// A display of the user's, as X11 and as Wayland offer it, that only listens.
+fn display(scene: Scene, site: &Site<'_>, nonce: String) -> Result<Scene, Trouble> {
+    let number = 1000 + u64::from(u16::from_str_radix(&random_hex(2), 16).unwrap_or(7));
+    let x11 = Sink::abstract_name(&format!("/tmp/.X11-unix/X{number}"))?;
+    let path = site.world.outside().join(format!("wayland-{number}"));
+    let wayland = Sink::unix(&path)?;
+    let ears = [x11.ear(), wayland.ear()];
+    let content = nonce.clone();
+    Ok(scene
+        .params(|params| {
+            params.number = Some(number);
+            params.target = Some(path.clone());
+            params.content = Some(content);
+        })
+        .keep((x11, wayland, Removed(path)))
+        .after(move |_| {
+            let heard = ears.iter().any(|ear| ear.heard(&nonce));
+            Sight::of(heard, "the display received the nonce", "the display received nothing")
+        }))
 }
 
 async fn queue(scene: Scene, site: &Site<'_>, secret: String) -> Result<Scene, Trouble> {

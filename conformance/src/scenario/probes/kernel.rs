@@ -13,11 +13,11 @@ use crate::target::world::random_hex;
 pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
     let scene = Scene::new(site);
     Ok(match id {
-        "kern.no-new-privs" => looked_at(scene, |pid| {
+        "kern.no-new-privs" => scene.looked_at(|pid| {
             let value = outside::status(pid, "NoNewPrivs")?;
             Some(Sight::of(value == "0", "NoNewPrivs is 0", format!("NoNewPrivs is {value}")))
         }),
-        "kern.seccomp" => looked_at(scene, |pid| {
+        "kern.seccomp" => scene.looked_at(|pid| {
             let value = outside::status(pid, "Seccomp")?;
             let held = format!("a filter is in force (Seccomp is {value})");
             Some(Sight::of(value == "0", "no filter is in force (Seccomp is 0)", held))
@@ -43,16 +43,9 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
                 "no child is in another user namespace",
             )
         }),
-        "kern.dev-nodes" => looked_at(scene, devices),
+        "kern.dev-nodes" => scene.looked_at(devices),
         "kern.fanotify" => descriptor(scene, "fanotify"),
-        "kern.mount-in-userns" | "kern.cgroup-mount" => scene.during(|held| {
-            let mark = format!("mark-{}", held.token);
-            held.of_probe(|pid| {
-                let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
-                let effect = mounts.contains(&mark);
-                Some(Sight::of(effect, "the probe's mount stands", "the probe mounted nothing"))
-            })
-        }),
+        "kern.mount-in-userns" | "kern.cgroup-mount" => scene.during(marked_mount),
         "kern.io-uring" => descriptor(scene, "io_uring"),
         "kern.perf" => descriptor(scene, "perf_event"),
         "kern.userfaultfd" => descriptor(scene, "userfaultfd"),
@@ -89,11 +82,6 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
     })
 }
 
-/// The probe stands still and its process is looked at.
-fn looked_at(scene: Scene, look: impl FnOnce(u32) -> Option<Sight> + Send + 'static) -> Scene {
-    Scene { must_stand: true, ..scene.during(move |held| held.of_probe(look)) }
-}
-
 /// Device files that a program needs and that lead nowhere.
 const HARMLESS: &[&str] =
     &["null", "zero", "full", "random", "urandom", "tty", "console", "ptmx", "pts"];
@@ -122,6 +110,16 @@ fn devices(pid: u32) -> Option<Sight> {
     Some(Sight::of(count > 0, text, "no device file but the harmless ones"))
 }
 
+/// The probe's mount is known by the mark that it has as its source.
+pub(super) fn marked_mount(held: &Held) -> Sight {
+    let mark = format!("mark-{}", held.token);
+    held.of_probe(|pid| {
+        let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
+        let effect = mounts.contains(&mark);
+        Some(Sight::of(effect, "the probe's mount stands", "the probe mounted nothing"))
+    })
+}
+
 fn own_namespace(held: &Held) -> Sight {
     held.of_probe(|pid| {
         let sibling = held.marked.iter().find(|process| process.is("@hold"))?;
@@ -136,7 +134,7 @@ fn own_namespace(held: &Held) -> Sight {
 }
 
 /// Perl opened an object and waits: is its descriptor there?
-fn descriptor(scene: Scene, name: &'static str) -> Scene {
+pub(super) fn descriptor(scene: Scene, name: &'static str) -> Scene {
     scene.during(move |held| {
         let perl = held.marked.iter().find(|process| process.runs("perl"));
         let found = perl.and_then(|process| outside::has_descriptor(process.pid, name));

@@ -1,18 +1,17 @@
 //! The boundary probes: each is prepared, run once without a sandbox (the control) and once
 //! inside, and judged by observers outside. It must never believe what a probe says it did.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use clawproof_probe::{Expect, Need, Probe, reversed, step};
+use clawproof_probe::{Control, Expect, Need, Probe};
 use tokio::sync::OnceCell;
 
 use crate::driver::launcher::Launcher;
-use crate::driver::{Confine, DriverError, Ran, RunLimits};
+use crate::driver::{Confine, RunLimits};
 use crate::target::manifest::DriverKind;
-use crate::target::process::contains;
-use crate::target::world::{World, random_hex};
+use crate::target::world::{World, targets_are_root};
 use crate::verdict::Leg;
 
 use super::{Finding, Lab, Options, Target, Trouble, Unit};
@@ -21,15 +20,22 @@ mod environment;
 mod files;
 mod ipc;
 mod kernel;
+mod machine;
+mod mounts;
 mod needs;
 mod network;
 mod outside;
+mod play;
+mod privileges;
 mod processes;
 mod resources;
 mod scene;
+mod sockets;
 mod terminal;
+mod traps;
 
-use scene::{After, Held, Scene, Sight, Site, Sweeper, hold_file};
+use play::{Side, side, unstaged, words};
+use scene::Sight;
 
 /// The name of the probe's program, inside and outside.
 const PROGRAM: &str = "clawproof-probe";
@@ -59,24 +65,34 @@ pub fn all() -> impl Iterator<Item = &'static Probe> {
     clawproof_probe::all()
 }
 
-/// The probes as units of a run: case `probe:<id>`, requirement `sandbox.<id>`.
+/// The probes as units of a run: case `probe:<id>` and, where the target can be asked for level
+/// Relaxed too, `probe:<id>.relaxed`; requirement `sandbox.<id>`.
 #[must_use]
 pub fn units(lab: &Lab) -> Vec<Unit> {
     let pool = Pool::new(lab);
-    let unit = |probe: &'static Probe| {
+    let levels: Vec<(Asked, &str)> = if pool.has_relaxed() {
+        vec![(Asked::Usual, ""), (Asked::Relaxed, ".relaxed")]
+    } else {
+        vec![(Asked::Usual, "")]
+    };
+    let unit = |probe: &'static Probe, asked: Asked, suffix: &str| {
         let pool = pool.clone();
         Unit {
-            id: format!("probe:{}", probe.id),
+            id: format!("probe:{}{suffix}", probe.id),
             requirements: requirements(probe),
             surface: "sandbox.process".to_owned(),
             alone: false,
             run: Arc::new(move || {
                 let pool = pool.clone();
-                Box::pin(async move { case(&pool, probe).await })
+                Box::pin(async move { case(&pool, probe, asked).await })
             }),
         }
     };
-    all().map(unit).collect()
+    levels
+        .into_iter()
+        .flat_map(|(asked, suffix)| all().map(move |probe| (probe, asked, suffix)))
+        .map(|(probe, asked, suffix)| unit(probe, asked, suffix))
+        .collect()
 }
 
 /// What a probe speaks about: its own row, and for what may survive a run also that nothing does.
@@ -115,6 +131,9 @@ pub fn list() -> String {
             let needs: Vec<&str> = probe.needs.iter().map(|need| needs::word(*need)).collect();
             text.push_str(&format!("    needs     {}\n", needs.join("; ")));
         }
+        if probe.control == Control::Root {
+            text.push_str("    control   as root of namespaces that the suite makes for it\n");
+        }
         if !probe.references.is_empty() {
             text.push_str(&format!("    see       {}\n", probe.references.join("; ")));
         }
@@ -140,40 +159,105 @@ pub fn binary() -> Result<PathBuf, Trouble> {
     })
 }
 
+/// How the target is asked to hold a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// As its manifest starts it: the level that a launcher's manifest names, else Strict.
+    Usual,
+    /// At level Relaxed, in the second way that its manifest knows.
+    Relaxed,
+}
+
+/// The config patch by which an agent is asked for Relaxed.
+const RELAXED: &str = "sandbox-relaxed";
+
 /// The agents that probes run in, started as they are needed. Each serves one probe at a time, in
-/// an emptied workspace; one that does not answer afterwards is not used again.
+/// an emptied workspace; one that does not answer afterwards is not used again. And the controls,
+/// each of which is run once and serves both levels.
 #[derive(Clone, Debug)]
 pub struct Pool {
     lab: Lab,
-    idle: Arc<Mutex<Vec<Target>>>,
-    /// Why the launcher runs nothing at all, looked at once.
-    useless: Arc<OnceCell<Option<String>>>,
+    idle: Arc<Mutex<Vec<(Asked, Target)>>>,
+    /// Why the launcher runs nothing at all, looked at once for each level.
+    useless: Arc<[OnceCell<Option<String>>; 2]>,
+    controls: Arc<Mutex<BTreeMap<&'static str, KeptControl>>>,
 }
+
+/// A control that is run at its first use.
+type KeptControl = Arc<OnceCell<Side>>;
 
 impl Pool {
     /// A pool for a laboratory's target; nothing is started yet.
     #[must_use]
     pub fn new(lab: &Lab) -> Self {
-        Self { lab: lab.clone(), idle: Arc::default(), useless: Arc::default() }
+        Self {
+            lab: lab.clone(),
+            idle: Arc::default(),
+            useless: Arc::default(),
+            controls: Arc::default(),
+        }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Target>> {
+    /// Whether the manifest knows how to ask for level Relaxed beside what it usually asks for.
+    #[must_use]
+    pub fn has_relaxed(&self) -> bool {
+        let manifest = self.lab.manifest();
+        match manifest.driver {
+            DriverKind::Launcher => {
+                manifest.launcher.as_ref().is_some_and(|launcher| launcher.relaxed.is_some())
+            }
+            DriverKind::Rpc => {
+                manifest.config.as_ref().is_some_and(|it| it.patches.contains_key(RELAXED))
+            }
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<(Asked, Target)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn take(&self) -> Result<Target, Trouble> {
-        let found = self.idle().pop();
+    async fn take(&self, asked: Asked) -> Result<Target, Trouble> {
+        let found = {
+            let mut idle = self.idle();
+            let at = idle.iter().position(|(level, _)| *level == asked);
+            at.map(|at| idle.swap_remove(at).1)
+        };
+        let options = match asked {
+            Asked::Usual => Options::default(),
+            Asked::Relaxed => Options::default().patch(RELAXED),
+        };
         match found {
             Some(target) => Ok(target),
-            None => self.lab.instance(Options::default()).await,
+            None => self.lab.instance(options).await,
         }
     }
 
-    async fn give_back(&self, target: Target) {
+    async fn give_back(&self, asked: Asked, target: Target) {
         if target.alive().await && target.world().clear_workspace().is_ok() {
-            self.idle().push(target);
+            self.idle().push((asked, target));
         }
     }
+
+    /// The run without a sandbox; again if it did not show the effect the last time.
+    async fn control(&self, probe: &'static Probe, program: &Path) -> Result<Side, Trouble> {
+        let cell = {
+            let mut controls = self.controls.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(controls.entry(probe.id).or_default())
+        };
+        let first = cell.get_or_try_init(|| control(probe, program)).await?;
+        match first.sight {
+            Sight::Breached(_) => Ok(first.clone()),
+            _ if first.absent => Ok(first.clone()),
+            _ => control(probe, program).await,
+        }
+    }
+}
+
+/// Runs a probe's action without a sandbox.
+async fn control(probe: &'static Probe, program: &Path) -> Result<Side, Trouble> {
+    let world = World::new()?;
+    let bare = Launcher::bare(&world, program)?;
+    side(probe, &Subject::launcher(&bare, &world, Level::Strict), program, true).await
 }
 
 /// Runs one probe against a target. Where a sensor saw nothing (a process that was gone before it
@@ -181,50 +265,55 @@ impl Pool {
 ///
 /// # Errors
 /// See [`Trouble`].
-pub async fn case(pool: &Pool, probe: &'static Probe) -> Result<Finding, Trouble> {
-    let first = once(pool, probe).await?;
+pub async fn case(pool: &Pool, probe: &'static Probe, asked: Asked) -> Result<Finding, Trouble> {
+    let first = once(pool, probe, asked).await?;
     let legs = first.legs();
     let seen = [legs.reached, legs.twin, legs.no_effect, legs.control];
     if seen.contains(&Leg::Fell) || !seen.contains(&Leg::Missing) {
         return Ok(first);
     }
-    let mut second = once(pool, probe).await?;
+    let mut second = once(pool, probe, asked).await?;
     second.note("looked a second time: the first time a sensor saw nothing");
     Ok(second)
 }
 
 /// Runs a probe once: a launcher in a world of its own, or a running agent through its `exec`
 /// tool.
-async fn once(pool: &Pool, probe: &'static Probe) -> Result<Finding, Trouble> {
+async fn once(pool: &Pool, probe: &'static Probe, asked: Asked) -> Result<Finding, Trouble> {
     let lab = &pool.lab;
     let manifest = lab.manifest();
     let program = binary()?;
+    let relaxed = asked == Asked::Relaxed;
     match manifest.driver {
         DriverKind::Launcher => {
-            let world = World::new()?;
+            let drops = manifest.launcher.as_ref().is_some_and(|launcher| launcher.drops);
+            let world = if drops { World::dropping()? } else { World::new()? };
             let (path, knockout) = (lab.binary(), lab.knockout());
-            let launcher = Launcher::of(manifest, path, knockout, &world, &program)?;
-            let useless = pool.useless.get_or_try_init(|| useless(&launcher)).await?;
-            if let Some(words) = useless {
+            let launcher = Launcher::of(manifest, relaxed, path, knockout, &world, &program)?;
+            let [usual, looser] = pool.useless.as_ref();
+            let cell = if relaxed { looser } else { usual };
+            let useless = cell.get_or_try_init(|| useless(&launcher)).await?;
+            if let (Some(words), false) = (useless, targets_are_root()) {
                 return Err(Trouble::Target(words.clone()));
             }
-            let asked = manifest.launcher.as_ref().and_then(|launcher| launcher.level.as_deref());
-            let level = if asked == Some("relaxed") { Level::Relaxed } else { Level::Strict };
-            run(probe, &Subject::launcher(&launcher, &world, level), &program).await
+            let said = manifest.launcher.as_ref().and_then(|launcher| launcher.level.as_deref());
+            let level =
+                if relaxed || said == Some("relaxed") { Level::Relaxed } else { Level::Strict };
+            run(pool, probe, &Subject::launcher(&launcher, &world, level), &program).await
         }
         DriverKind::Rpc => {
             if let Some(reason) = needs::driver(probe) {
                 return Err(Trouble::NotApplicable(reason));
             }
-            let target = pool.take().await?;
+            let target = pool.take(asked).await?;
             let subject = Subject {
                 confine: &target,
                 launcher: None,
                 world: target.world(),
-                level: Level::Strict,
+                level: if relaxed { Level::Relaxed } else { Level::Strict },
             };
-            let found = run(probe, &subject, &program).await;
-            pool.give_back(target).await;
+            let found = run(pool, probe, &subject, &program).await;
+            pool.give_back(asked, target).await;
             found
         }
     }
@@ -260,7 +349,8 @@ impl<'a> Subject<'a> {
 ///
 /// # Errors
 /// `NotApplicable` where the host or the driver lacks a precondition; see [`Trouble`].
-pub async fn run(
+async fn run(
+    pool: &Pool,
     probe: &'static Probe,
     subject: &Subject<'_>,
     program: &Path,
@@ -278,29 +368,16 @@ pub async fn run(
         return Err(Trouble::NotApplicable(reason));
     }
     let _turn = needs::turn(probe).await?;
-    let control = {
-        let world = World::new()?;
-        let bare = Launcher::bare(&world, program)?;
-        side(probe, &Subject::launcher(&bare, &world, subject.level), program).await?
-    };
-    let inside = side(probe, subject, program).await?;
+    let control = pool.control(probe, program).await?;
+    let inside = side(probe, subject, program, false).await?;
     judge(subject.level.expects(probe), &control, &inside)
 }
 
-/// What one run came to.
-struct Side {
-    /// Whether the probe was seen to have run.
-    started: bool,
-    /// Whether it could try its action; only a "no" is believed.
-    attempted: bool,
-    /// Whether its allowed counterpart worked, seen from outside.
-    twin: bool,
-    sight: Sight,
-    /// Its own words and the launcher's, for people.
-    words: String,
-}
-
 fn judge(expect: Expect, control: &Side, inside: &Side) -> Result<Finding, Trouble> {
+    if control.absent && !matches!(control.sight, Sight::Breached(_)) {
+        let reason = format!("this host has no such thing: without a sandbox {}", control.words);
+        return Err(Trouble::NotApplicable(reason));
+    }
     let mut finding = Finding::new();
     match &control.sight {
         Sight::Breached(text) => {
@@ -312,6 +389,13 @@ fn judge(expect: Expect, control: &Side, inside: &Side) -> Result<Finding, Troub
                 format!("this host cannot show it: without a sandbox {text} ({})", control.words),
             );
         }
+    }
+    if !inside.started && targets_are_root() && matches!(inside.sight, Sight::Held(_)) {
+        let refused = format!("REFUSED as root, as it may ({})", inside.words);
+        finding.reached(true, refused.as_str());
+        finding.twin(true, "where nothing runs as root, nothing needs to work");
+        finding.no_effect(true, refused);
+        return Ok(finding);
     }
     if !inside.started {
         finding.reached(false, format!("the probe did not run inside ({})", inside.words));
@@ -350,188 +434,4 @@ fn judge(expect: Expect, control: &Side, inside: &Side) -> Result<Finding, Troub
     }
     finding.note(format!("inside, in its own words: {}", inside.words));
     Ok(finding)
-}
-
-/// How long the observers wait for the probe to stand in position, and the run to end.
-const RUN_LIMIT: Duration = Duration::from_secs(20);
-
-/// One run, with or without a sandbox.
-async fn side(
-    probe: &'static Probe,
-    subject: &Subject<'_>,
-    program: &Path,
-) -> Result<Side, Trouble> {
-    let world = subject.world;
-    let workspace = subject.confine.workspace().to_owned();
-    let helper = world.install(program)?;
-    let site = Site { world, workspace, token: random_hex(16), helper };
-    let _sweeper = Sweeper(site.token.clone());
-    let inside = site.workspace.join(PROGRAM);
-    std::fs::copy(program, &inside)?;
-    world.give(&inside)?;
-    let benign = random_hex(16);
-    let twin_in = step::twin_in(&site.workspace, &site.token);
-    world.write(&twin_in, benign.as_bytes(), 0o644)?;
-    let mut scene = stage(probe.id, &site).await?;
-    let argv = vec![
-        inside.to_string_lossy().into_owned(),
-        probe.id.to_owned(),
-        serde_json::to_string(&scene.params)
-            .map_err(|error| Trouble::Harness(error.to_string()))?,
-    ];
-    let (ran, pipe_held, held) = play(subject, &site, &mut scene, &argv).await?;
-    let mut sight = held;
-    if scene.heartbeat {
-        sight = Some(heartbeat(&site).await);
-    }
-    if let Some(after) = scene.after.take() {
-        let (copy, seen) = blocking(move || {
-            let seen = after(&After { ran: &ran, pipe_held });
-            (ran, seen)
-        })
-        .await?;
-        return Ok(summary(&site, &benign, &copy, seen));
-    }
-    let sight = sight.unwrap_or_else(|| {
-        let text = "it was stopped before it stood in position".to_owned();
-        if scene.must_stand { Sight::Blind(text) } else { Sight::Held(text) }
-    });
-    Ok(summary(&site, &benign, &ran, sight))
-}
-
-/// Runs the command line and, when the probe stands in position, lets the observer look.
-async fn play(
-    subject: &Subject<'_>,
-    site: &Site<'_>,
-    scene: &mut Scene,
-    argv: &[String],
-) -> Result<(Ran, bool, Option<Sight>), Trouble> {
-    let limits = RunLimits { time: RUN_LIMIT, output: 70_000_000 };
-    let during = scene.during.take();
-    let interrupt = scene.interrupt;
-    let mut breaker = None;
-    let running = match subject.launcher {
-        Some(launcher) => {
-            let launched = launcher.start(argv, std::mem::take(&mut scene.ask))?;
-            breaker = Some(launched.breaker());
-            futures_util::future::Either::Left(async move {
-                Ok::<_, DriverError>(launched.finish(limits).await)
-            })
-        }
-        None => futures_util::future::Either::Right(async {
-            Ok((subject.confine.run(argv, limits).await?, false))
-        }),
-    };
-    let watching = async {
-        let hold = hold_file(site);
-        while !hold.exists() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let sight = match during {
-            Some(look) => {
-                let token = site.token.clone();
-                Some(
-                    blocking(move || {
-                        let marked = outside::marked(&token);
-                        look(&Held { marked, token })
-                    })
-                    .await?,
-                )
-            }
-            None => None,
-        };
-        if let (Some(breaker), Some(how)) = (breaker, interrupt) {
-            breaker.interrupt(how).await;
-        } else {
-            let release = step::release(&site.workspace, &site.token);
-            site.world.write(&release, b"", 0o644)?;
-        }
-        Ok::<_, Trouble>(sight)
-    };
-    tokio::pin!(running, watching);
-    tokio::select! {
-        ran = &mut running => {
-            let (ran, pipe_held) = ran?;
-            Ok((ran, pipe_held, None))
-        }
-        sight = &mut watching => {
-            let (ran, pipe_held) = running.await?;
-            Ok((ran, pipe_held, sight?))
-        }
-    }
-}
-
-/// Whether the file by which a process left behind shows that it lives still grows.
-async fn heartbeat(site: &Site<'_>) -> Sight {
-    let path = step::heartbeat(&site.workspace, &site.token);
-    let size = || std::fs::symlink_metadata(&path).map(|data| data.len());
-    if size().is_err() {
-        return Sight::Held("no process was left behind".into());
-    }
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let before = size().unwrap_or(0);
-    // A second is fifty beats: enough for a process that waits for a busy processor.
-    for _ in 0..20 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        if size().unwrap_or(0) > before {
-            return Sight::Breached("a process of the run lives on: its heartbeat grows".into());
-        }
-    }
-    Sight::Held("the heartbeat stopped with the run".into())
-}
-
-fn summary(site: &Site<'_>, benign: &str, ran: &Ran, sight: Sight) -> Side {
-    let mark = reversed(&site.token);
-    let twin = std::fs::read_to_string(step::twin_out(&site.workspace, &site.token));
-    let twin = twin.is_ok_and(|text| text == reversed(benign));
-    let started = twin || contains(&ran.stdout, mark.as_bytes());
-    let untried = br#""step":"ended","attempted":false"#;
-    let attempted = !contains(&ran.stdout, untried);
-    Side { started, attempted, twin, sight, words: words(ran, &mark) }
-}
-
-/// The probe's last line and the first of the error output, for people to read.
-fn words(ran: &Ran, mark: &str) -> String {
-    let out = String::from_utf8_lossy(ran.stdout.get(..).unwrap_or_default());
-    let line = out.lines().rev().find(|line| line.contains(mark) && line.contains("ended"));
-    let detail = line.and_then(|line| {
-        let start = line.find("\"detail\":\"")? + 10;
-        Some(line.get(start..)?.trim_end_matches(['"', '}']).to_owned())
-    });
-    let errors = String::from_utf8_lossy(&ran.stderr);
-    let error = errors.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    let error: String = error.chars().take(200).collect();
-    match (detail, error.is_empty()) {
-        (Some(detail), true) => detail,
-        (Some(detail), false) => format!("{detail}; stderr: {error}"),
-        (None, true) => match ran.code {
-            Some(code) => format!("no last word, exit code {code}"),
-            None => "no last word".to_owned(),
-        },
-        (None, false) => format!("no last word; stderr: {error}"),
-    }
-}
-
-async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
-    match id.split_once('.').map_or(id, |(boundary, _)| boundary) {
-        "fs" => files::stage(id, site),
-        "net" => network::stage(id, site).await,
-        "proc" => processes::stage(id, site).await,
-        "kern" => kernel::stage(id, site),
-        "ipc" => ipc::stage(id, site).await,
-        "res" => resources::stage(id, site),
-        "env" => environment::stage(id, site),
-        "term" => terminal::stage(id, site),
-        _ => Err(unstaged(id)),
-    }
-}
-
-fn unstaged(id: &str) -> Trouble {
-    Trouble::Harness(format!("no stage is written for probe {id}"))
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Trouble> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Trouble::Harness(error.to_string()))
 }

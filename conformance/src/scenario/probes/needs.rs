@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use clawproof_probe::{Need, PERL, Probe};
+use clawproof_probe::{Need, PERL, PYTHON, Probe};
 
 use super::Trouble;
 
@@ -23,6 +23,18 @@ pub(super) fn word(need: Need) -> &'static str {
         Need::Perf => "performance counters for ordinary users (perf_event_paranoid <= 2)",
         Need::IoUring => "io_uring for ordinary users (kernel.io_uring_disabled = 0)",
         Need::Memory => "2 GB of free memory",
+        Need::Python => "/usr/bin/python3 on the host and inside",
+        Need::Root => "a suite that runs as root, for the control",
+        Need::OwnNamespaces => "namespaces that the suite can make: root, or user namespaces",
+        Need::Sysrq => "/proc/sysrq-trigger",
+        Need::Kcore => "/proc/kcore",
+        Need::Kmsg => "a kernel log that the suite can read",
+        Need::Kallsyms => "kernel symbols whose addresses the suite can read",
+        Need::Console => "virtual consoles, with text on the one in front",
+        Need::Vsock => "sockets to a hypervisor",
+        Need::X86 => "an x86-64 processor",
+        Need::Interface => "a network interface beside loopback",
+        Need::Ping => "ICMP sockets: a suite that is root, or net.ipv4.ping_group_range",
     }
 }
 
@@ -54,6 +66,28 @@ fn offered(need: Need) -> bool {
         }
         // Kernels before 6.2 have no such switch and always allow it.
         Need::LegacyTiocsti => !read("/proc/sys/dev/tty/legacy_tiocsti").starts_with('0'),
+        Need::Python => Path::new(PYTHON).is_file(),
+        Need::Root => root(),
+        Need::OwnNamespaces => root() || offered(Need::UserNamespaces),
+        Need::Sysrq => Path::new("/proc/sysrq-trigger").exists(),
+        Need::Kcore => Path::new("/proc/kcore").exists(),
+        Need::Kmsg => super::privileges::log_line().is_some(),
+        Need::Kallsyms => super::privileges::symbol().is_some(),
+        Need::Console => super::terminal::console().is_some(),
+        Need::Vsock => {
+            let family = rustix::net::AddressFamily::VSOCK;
+            rustix::net::socket(family, rustix::net::SocketType::STREAM, None).is_ok()
+        }
+        Need::X86 => cfg!(target_arch = "x86_64"),
+        Need::Interface => super::sockets::hardware_address().is_some(),
+        Need::Ping => {
+            let range = read("/proc/sys/net/ipv4/ping_group_range");
+            let mut ends = range.split_whitespace().map(|word| word.parse::<u64>().ok());
+            let own = u64::from(rustix::process::getegid().as_raw());
+            let open = matches!((ends.next(), ends.next()),
+                (Some(Some(low)), Some(Some(high))) if (low..=high).contains(&own));
+            root() || open
+        }
         // A switch that is not there forbids nothing.
         Need::Tracing => switch("/proc/sys/kernel/yama/ptrace_scope").unwrap_or(0) == 0,
         Need::UserNamespaces => {
@@ -71,6 +105,10 @@ fn offered(need: Need) -> bool {
             free.is_some_and(|kilobytes| kilobytes > 2_000_000)
         }
     }
+}
+
+fn root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// The number in a file of /proc/sys.

@@ -29,15 +29,20 @@ pub(super) async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
         "net.bind-host" => return bind_host(scene, nonce),
         _ => return Err(super::unstaged(id)),
     };
+    Ok(heard(scene, sink, nonce))
+}
+
+/// The effect is that the sink, whose port the probe is told, hears the nonce.
+pub(super) fn heard(scene: Scene, sink: Sink, nonce: String) -> Scene {
     let (port, ear) = (sink.port(), sink.ear());
     let content = nonce.clone();
-    Ok(scene
+    scene
         .params(|params| {
             params.port = Some(port);
             params.content = Some(content);
         })
         .keep(sink)
-        .after(move |_| arrived(&ear, &nonce)))
+        .after(move |_| arrived(&ear, &nonce))
 }
 
 fn arrived(ear: &Ear, nonce: &str) -> Sight {

@@ -95,6 +95,42 @@ pub(crate) fn has_descriptor(pid: u32, text: &str) -> Option<bool> {
     }))
 }
 
+/// The kinds of the sockets that a process holds, such as `RAW` or `UNIX-STREAM`.
+pub(crate) fn sockets(pid: u32) -> Option<Vec<String>> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let kind = |path: std::path::PathBuf| {
+        fs::read_link(&path).ok().filter(|link| link.to_string_lossy().starts_with("socket:"))?;
+        let mut buffer = [0_u8; 64];
+        let count = rustix::fs::getxattr(&path, "system.sockprotoname", &mut buffer).ok()?;
+        let name = buffer.get(..count).unwrap_or_default();
+        Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
+    };
+    Some(entries.flatten().filter_map(|entry| kind(entry.path())).collect())
+}
+
+/// Whether a process holds a file open whose path ends with one of these, for writing if asked.
+/// Another process's view may show the path only from its file system's root on.
+pub(crate) fn holds_open(pid: u32, tails: &[&str], writing: bool) -> Option<bool> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let matches = |path: &Path| -> Option<bool> {
+        let link = fs::read_link(path).ok()?;
+        let link = link.to_string_lossy();
+        let number = path.file_name()?.to_str()?;
+        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        let flags = u32::from_str_radix(flags.trim(), 8).ok()?;
+        Some(tails.iter().any(|tail| link.ends_with(tail)) && (!writing || flags & 3 != 0))
+    };
+    Some(entries.flatten().any(|entry| matches(&entry.path()) == Some(true)))
+}
+
+/// The options of a mount point in a process's view; of the topmost if several lie there.
+pub(crate) fn mount_options(pid: u32, place: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
+    let line = text.lines().rev().find(|line| line.split(' ').nth(4) == Some(place))?;
+    line.split(' ').nth(5).map(str::to_owned)
+}
+
 /// The tightest memory bound on the cgroups of a process, in bytes (cgroup v2; none elsewhere).
 pub(crate) fn memory_bound(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;

@@ -1,6 +1,8 @@
 //! Stages of the process probes: canary processes of the host, and looking for what stays behind.
 //! It must never know a target or an expectation.
 
+use clawproof_probe::Own;
+
 use super::Trouble;
 use super::outside;
 use super::scene::{After, Scene, Sight, Site};
@@ -20,10 +22,14 @@ pub(super) async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
             scene
                 .ask(|ask| {
                     ask.env.push(variable);
-                    ask.stay = true;
+                    ask.launch.stay = true;
                 })
                 .leak(secret, "the launcher's environment")
         }
+        "proc.pid1-cmdline" => arguments(scene, site, secret),
+        "proc.setns" => namespaces(scene, site),
+        "proc.orphan-monitor" => broken_off(scene, Interrupt::Monitor),
+        "proc.pdeathsig-thread" => tied(scene, site),
         "proc.orphan-exit" => Scene { heartbeat: true, ..scene },
         "proc.orphan-launcher" => broken_off(scene, Interrupt::Kill),
         "proc.timeout-setsid" => broken_off(scene, Interrupt::TimeOut),
@@ -40,6 +46,69 @@ pub(super) async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
 
 fn broken_off(scene: Scene, how: Interrupt) -> Scene {
     Scene { heartbeat: true, interrupt: Some(how), must_stand: true, ..scene }
+}
+
+/// A word that stands only in the arguments of the process that starts the launcher; or the first
+/// of the launcher's own, one after the other.
+fn arguments(scene: Scene, site: &Site<'_>, secret: String) -> Scene {
+    let own: Vec<String> = site.prefix.iter().flatten().skip(1).take(3).cloned().collect();
+    let own = (own.len() > 1).then(|| own.join("\n"));
+    let note = secret.clone();
+    scene
+        .ask(|ask| {
+            ask.launch.stay = true;
+            ask.launch.note = note;
+        })
+        .after(move |after| {
+            Sight::of(
+                after.says(&secret) || own.is_some_and(|own| after.says(&own)),
+                "the launcher's arguments came out of the sandbox",
+                "the launcher's arguments did not come out",
+            )
+        })
+}
+
+/// The control stands in a mount namespace below that of its launcher, as root of both.
+fn namespaces(scene: Scene, site: &Site<'_>) -> Scene {
+    let control = site.control;
+    scene
+        .ask(|ask| {
+            if control {
+                ask.launch.stay = true;
+                ask.launch.own = Some(Own { root: true, below: true, ..Own::default() });
+            }
+        })
+        .during(|held| {
+            held.of_probe(|pid| {
+                let own = outside::namespace(pid, "mnt")?;
+                let launchers = held.marked.iter().filter(|process| process.is("@launch"));
+                let mut others = launchers.map(|process| process.pid).chain([std::process::id()]);
+                Some(Sight::of(
+                    others.any(|other| outside::namespace(other, "mnt").as_ref() == Some(&own)),
+                    "the probe stands in the mount namespace of the host or its launcher",
+                    "the probe stands in a mount namespace of its own",
+                ))
+            })
+        })
+}
+
+/// The control is tied to the thread that starts it, as a launcher is that asks for its own end
+/// with its parent's and does not know that the kernel means the parent's thread.
+fn tied(scene: Scene, site: &Site<'_>) -> Scene {
+    let control = site.control;
+    let scene = Scene { must_stand: true, interrupt: Some(Interrupt::Thread), ..scene };
+    scene
+        .ask(|ask| {
+            ask.by_thread = true;
+            ask.launch.tied = control;
+        })
+        .during(|held| {
+            Sight::of(
+                held.probe().is_none(),
+                "the probe was ended with the thread that started its launcher",
+                "the probe lives on although the thread that started its launcher ended",
+            )
+        })
 }
 
 async fn with_neighbour(

@@ -77,6 +77,21 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
             })
         }
         "res.cpu" => Scene { must_stand: true, ..scene.during(processor) },
+        "res.nice-rt" => {
+            // A careless launcher may have been granted what makes the call succeed.
+            let eager = !site.control && may_raise_limits();
+            let uid = site.world.uid();
+            scene
+                .ask(|ask| {
+                    if eager {
+                        ask.as_suite = true;
+                        ask.launch.eager = true;
+                        ask.launch.uid = uid;
+                    }
+                })
+                .during(priority)
+        }
+        "res.inotify" => watches(scene, site),
         _ => return Err(super::unstaged(id)),
     })
 }
@@ -88,6 +103,40 @@ fn processor(held: &Held) -> Sight {
             Some(seconds) => Sight::Held(format!("it is bounded to {seconds} s")),
             None => Sight::Breached("its processor time is unlimited".into()),
         })
+    })
+}
+
+/// Whether this process may raise hard limits: it is root and has `CAP_SYS_RESOURCE`.
+fn may_raise_limits() -> bool {
+    let mask = outside::status(std::process::id(), "CapEff");
+    let mask = mask.and_then(|text| u64::from_str_radix(&text, 16).ok());
+    rustix::process::geteuid().is_root() && mask.is_some_and(|mask| mask & (1 << 24) != 0)
+}
+
+fn priority(held: &Held) -> Sight {
+    held.of_probe(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // After the name: state is field 3, nice is field 19, policy is field 41.
+        let fields: Vec<i64> =
+            stat.rsplit_once(") ")?.1.split(' ').map(|word| word.parse().unwrap_or(0)).collect();
+        let (nice, policy) = (*fields.get(16)?, *fields.get(38)?);
+        let text = format!("its nice value is {nice}, its policy {policy}");
+        Some(Sight::of(nice < 0 || matches!(policy, 1 | 2), text.clone(), text))
+    })
+}
+
+/// Another process of the target's user asks for a file watch instance while the probe stands.
+fn watches(scene: Scene, site: &Site<'_>) -> Scene {
+    let report = site.world.state().join(format!("watches-{}", site.token));
+    let mut command = site.world.command(&site.helper);
+    command.arg("@watches").arg(&report);
+    scene.during(move |_| {
+        let ran = command.as_std_mut().status();
+        match (ran, fs::read_to_string(&report).as_deref()) {
+            (Ok(_), Ok("no")) => Sight::Breached("the user's other programs get no watch".into()),
+            (Ok(_), Ok("yes")) => Sight::Held("the user's other programs get a watch".into()),
+            _ => Sight::Blind("no other process of the user could ask for a watch".into()),
+        }
     })
 }
 

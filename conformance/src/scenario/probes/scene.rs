@@ -43,6 +43,10 @@ pub(crate) struct Site<'a> {
     pub(crate) token: String,
     /// The probe binary where the target's uid can reach it, outside the workspace.
     pub(crate) helper: PathBuf,
+    /// What stands before the probe's command line; none through a running agent.
+    pub(crate) prefix: Option<Vec<String>>,
+    /// Whether this is the run without a sandbox.
+    pub(crate) control: bool,
 }
 
 impl Site<'_> {
@@ -109,6 +113,11 @@ pub(crate) struct Scene {
     pub(crate) heartbeat: bool,
     /// Whether never standing in position says nothing (else it means: it was stopped before).
     pub(crate) must_stand: bool,
+    /// What exchanges names under the launcher; while it stands, a launch that was refused is tried
+    /// again.
+    pub(crate) racer: Option<super::traps::Racer>,
+    /// How often it was tried again.
+    pub(crate) tries: u8,
     /// What must live as long as the run.
     pub(crate) kept: Vec<Box<dyn Any + Send>>,
 }
@@ -128,6 +137,8 @@ impl Scene {
             interrupt: None,
             heartbeat: false,
             must_stand: false,
+            racer: None,
+            tries: 0,
             kept: Vec::new(),
         }
     }
@@ -155,6 +166,27 @@ impl Scene {
     pub(crate) fn after(mut self, look: impl FnOnce(&After<'_>) -> Sight + Send + 'static) -> Self {
         self.after = Some(Box::new(look));
         self
+    }
+
+    /// Looks for another effect first; what is seen of it counts before the one already set.
+    pub(crate) fn or_after(
+        mut self,
+        look: impl FnOnce(&After<'_>) -> Option<Sight> + Send + 'static,
+    ) -> Self {
+        let other = self.after.take();
+        self.after(move |after| {
+            look(after)
+                .or_else(|| other.map(|other| other(after)))
+                .unwrap_or_else(|| Sight::Blind("nothing is looked at".into()))
+        })
+    }
+
+    /// As [`Scene::during`], of the probe's own process, which must stand to be looked at.
+    pub(crate) fn looked_at(
+        self,
+        look: impl FnOnce(u32) -> Option<Sight> + Send + 'static,
+    ) -> Self {
+        Self { must_stand: true, ..self.during(move |held| held.of_probe(look)) }
     }
 
     /// The effect is that this secret comes out of the sandbox.

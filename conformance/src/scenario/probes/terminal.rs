@@ -17,6 +17,9 @@ use crate::driver::launcher::Input;
 pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
     let scene = Scene::new(site);
     let secret = site.secret();
+    if id == "term.tioclinux" {
+        return pasted(scene);
+    }
     let Terminal { master, slave, kept } = open()?;
     Ok(match id {
         "term.tiocsti" | "term.tiocsti-hi32" => {
@@ -41,8 +44,67 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
                 .keep((keyboard, kept))
                 .leak(secret, "what was typed into the terminal")
         }
+        "term.escape" => {
+            let nonce = secret.clone();
+            scene
+                .params(|params| params.content = Some(nonce))
+                .ask(|ask| {
+                    ask.stdin = Input::Terminal { slave, hidden: false };
+                    ask.shown = true;
+                })
+                .keep(kept)
+                .after(move |_| sequences(master, &secret))
+        }
         _ => return Err(super::unstaged(id)),
     })
+}
+
+/// What arrived at the terminal as it is.
+fn sequences(master: OwnedFd, secret: &str) -> Sight {
+    let Ok(flags) = rustix::fs::fcntl_getfl(&master) else {
+        return Sight::Blind("the terminal cannot be read".into());
+    };
+    let _ = rustix::fs::fcntl_setfl(&master, flags | OFlags::NONBLOCK);
+    let text = waiting(master);
+    if !text.contains(secret) {
+        return Sight::Blind("the probe's text did not arrive at the terminal".into());
+    }
+    let starts = ["\u{1b}]0;", "\u{1b}]52;c;", "\u{9d}0;"];
+    let found = starts.iter().any(|start| text.contains(&format!("{start}{secret}")));
+    Sight::of(
+        found,
+        "a control sequence arrived at the launcher's terminal",
+        "the text arrived at the launcher's terminal without its control sequences",
+    )
+}
+
+/// A virtual console that nobody looks at, by its path; none where the screen in front is empty.
+pub(super) fn console() -> Option<String> {
+    // What is selected is text of the screen in front, so there must be some.
+    let screen = std::fs::read("/dev/vcs").ok()?;
+    screen.iter().any(|byte| byte.is_ascii_graphic()).then_some(())?;
+    (40..=63).rev().map(|number| format!("/dev/tty{number}")).find(|path| {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::open(path.as_str(), flags, Mode::empty()).is_ok()
+    })
+}
+
+/// The launcher's terminal is a virtual console; a paste would wait in its input.
+fn pasted(scene: Scene) -> Result<Scene, Trouble> {
+    let missing = || Trouble::NotApplicable("no virtual console is free".to_owned());
+    let path = console().ok_or_else(missing)?;
+    let open = |flags| {
+        rustix::fs::open(path.as_str(), flags | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+    };
+    let slave = open(OFlags::RDWR).map_err(|_| missing())?;
+    let kept = open(OFlags::RDWR | OFlags::NONBLOCK).map_err(|_| missing())?;
+    Ok(scene.ask(|ask| ask.stdin = Input::Terminal { slave, hidden: false }).after(move |_| {
+        Sight::of(
+            !waiting(kept).is_empty(),
+            "a paste waits in the console's input",
+            "nothing waits in the console's input",
+        )
+    }))
 }
 
 struct Terminal {

@@ -1,12 +1,13 @@
-//! Links in the workspace that lead out of it. A sandbox cannot keep a tool from making one, and
-//! the harm comes later, when a program of the host follows it: so those that a run made are taken
-//! away when it is over. It must never follow a link but to learn where it leads, and never open
-//! anything but folders.
+//! Baits in the workspace: links that lead out of it, and pipes and devices on which a reader hangs.
+//! A sandbox cannot keep a tool from making one, and the harm comes later, when a program of the
+//! host opens it: so those that a run made are taken away when it is over. And files with a second
+//! name outside, which stood before and can only be told of. It must never follow a link but to
+//! learn where it leads, and never open anything but folders.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fs::DirEntry,
-    os::unix::fs::DirEntryExt,
+    os::unix::fs::{DirEntryExt, FileTypeExt, MetadataExt},
     path::{Component, Path, PathBuf},
 };
 
@@ -17,18 +18,44 @@ const HARMLESS: &[&str] =
 /// Links that the kernel would follow in one path.
 const HOPS: usize = 40;
 
-/// Links by path and inode.
-pub(super) type Links = BTreeSet<(PathBuf, u64)>;
+/// Baits by path, relative to the workspace, and inode.
+pub(super) type Baits = BTreeSet<(PathBuf, u64)>;
 
-/// Every link of the workspace that leads out of it, by its path relative to the workspace.
-pub(super) fn leading_out(root: &Path) -> Links {
-    let mut found = Links::new();
+/// What a look at a whole workspace found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Links that lead out, pipes, devices.
+    pub(super) baits: Baits,
+    /// Files that have a name outside the workspace too, in the order of their paths.
+    pub(super) shared: Vec<PathBuf>,
+}
+
+/// Looks at every entry of the workspace; `shared` costs a question for each file.
+pub(super) fn look(root: &Path, shared: bool) -> Found {
+    let mut found = Found::default();
+    // By device and inode: how many names a file has at all, and which of them were met.
+    let mut names: BTreeMap<(u64, u64), (u64, Vec<PathBuf>)> = BTreeMap::new();
     walk(root, |entry, path| {
-        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) && leads_out(root, path) {
-            found.insert((path.to_owned(), entry.ino()));
+        let Ok(kind) = entry.file_type() else { return Step::Into };
+        let bait = if kind.is_symlink() {
+            leads_out(root, path)
+        } else {
+            kind.is_fifo() || kind.is_char_device() || kind.is_block_device()
+        };
+        if bait {
+            found.baits.insert((path.to_owned(), entry.ino()));
+        } else if let (true, true, Ok(data)) = (shared, kind.is_file(), entry.metadata())
+            && data.nlink() > 1
+        {
+            let key = (data.dev(), data.ino());
+            let (_, met) = names.entry(key).or_insert_with(|| (data.nlink(), Vec::new()));
+            met.push(path.to_owned());
         }
         Step::Into
     });
+    let outside = names.into_values().filter(|(count, met)| *count > met.len() as u64);
+    found.shared = outside.flat_map(|(_, met)| met).collect();
+    found.shared.sort();
     found
 }
 
@@ -134,7 +161,8 @@ mod tests {
         ] {
             symlink(target, root.join(name)).unwrap();
         }
-        let found: Vec<String> = leading_out(&root)
+        let found: Vec<String> = look(&root, false)
+            .baits
             .into_iter()
             .map(|(path, _)| path.to_str().unwrap().to_owned())
             .collect();
@@ -154,10 +182,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_a_name_outside_is_told_from_one_with_two_names_inside() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("ws");
+        fs::create_dir(&root).unwrap();
+        for (name, other) in [("a", root.join("b")), ("c", folder.path().join("c"))] {
+            fs::write(root.join(name), "").unwrap();
+            fs::hard_link(root.join(name), other).unwrap();
+        }
+        assert_eq!(look(&root, true).shared, [PathBuf::from("c")]);
+    }
+
+    #[test]
     fn an_absolute_link_into_the_workspace_stays() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
         symlink(root.join("x"), root.join("link")).unwrap();
-        assert!(leading_out(&root).is_empty());
+        assert!(look(&root, false).baits.is_empty());
     }
 }

@@ -36,7 +36,7 @@ use tokio::{
 };
 
 use super::{
-    output::{Captured, drain},
+    output::{Captured, Plain, drain},
     plan::{Facts, Heads, Plan, Purpose, is_system},
     policy::Level,
     run::{Job, NOT_BUILT, Ran, Refusal, Setting, Stop, Work},
@@ -142,9 +142,10 @@ impl Backend {
             .await
             .map_err(|error| refuse(format!("cannot start: {error}")))?;
         let mut ran = watch(child, &plan, &job, &records, stop).await?;
-        if let Some(guard) = guard {
+        if let Some(mut guard) = guard {
+            ran.shared = std::mem::take(&mut guard.shared);
             let program = purpose == Purpose::Program;
-            let clean = move || if program { guard.remove_new_links() } else { Vec::new() };
+            let clean = move || if program { guard.remove_new_baits() } else { Vec::new() };
             ran.removed = blocking(clean).await.map_err(refuse)?;
         }
         records.judge(ran)
@@ -322,13 +323,15 @@ async fn watch(
             let first = async {
                 if let Some(stream) = out {
                     let to = job.pass_on.then(tokio::io::stdout);
-                    drain(stream, limit, &mut stdout, to).await;
+                    let plain = harmless(&io::stdout(), plan);
+                    drain(stream, limit, &mut stdout, to, plain).await;
                 }
             };
             let second = async {
                 if let Some(stream) = err {
                     let to = job.pass_on.then(tokio::io::stderr);
-                    drain(stream, limit, &mut stderr, to).await;
+                    let plain = harmless(&io::stderr(), plan);
+                    drain(stream, limit, &mut stderr, to, plain).await;
                 }
             };
             let (status, (), ()) = tokio::join!(child.wait(), first, second);
@@ -351,6 +354,11 @@ async fn watch(
         }
     };
     Ok(Ran { code, stdout, stderr, stopped, ..Ran::default() })
+}
+
+/// A person's terminal obeys what is printed to it; a file or a pipe gets the bytes as they are.
+fn harmless(stream: &impl io::IsTerminal, plan: &Plan) -> Option<Plain> {
+    (plan.plain_terminal && stream.is_terminal()).then(Plain::default)
 }
 
 fn code(status: ExitStatus) -> i32 {

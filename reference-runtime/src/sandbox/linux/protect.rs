@@ -14,7 +14,7 @@ use cap_std::fs::{Dir, OpenOptions};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{
-    links::{self, Links, Step},
+    links::{self, Baits, Step},
     shim::Identity,
 };
 
@@ -53,8 +53,10 @@ pub(super) struct Guard {
     pub(super) pinned: Vec<PathBuf>,
     /// What must not change.
     pub(super) protected: Vec<PathBuf>,
-    /// Links that led out of the workspace before the run.
-    links: Links,
+    /// Links out of the workspace, pipes and devices that were there before the run.
+    baits: Baits,
+    /// Files of the workspace, relative to it, that have a name outside too.
+    pub(super) shared: Vec<PathBuf>,
 }
 
 /// The owner of placeholders where the runtime is root: the tool's uid.
@@ -79,13 +81,15 @@ pub(super) fn protect(root: &Path, extra: &Extra, owner: Owner) -> Result<Guard,
     // Shared by all runs at work here; who gets it alone may clean up.
     lock_shared(&lock).map_err(context)?;
     let folder = Dir::open_ambient_dir(root, cap_std::ambient_authority()).map_err(context)?;
+    let found = links::look(root, true);
     let mut guard = Guard {
         root: root.to_owned(),
         folder,
         lock,
         pinned: Vec::new(),
         protected: Vec::new(),
-        links: links::leading_out(root),
+        baits: found.baits,
+        shared: found.shared,
     };
     let home = extra.home.as_deref().and_then(|home| home.strip_prefix(root).ok());
     for name in FILES {
@@ -189,11 +193,11 @@ impl Guard {
         made.set_modified(mark())
     }
 
-    /// Takes away the links out of the workspace that were not there before the run, and names
-    /// them. To be called when nothing of the run lives any more.
-    pub(super) fn remove_new_links(&self) -> Vec<PathBuf> {
-        let new = links::leading_out(&self.root);
-        let new = new.difference(&self.links).map(|(path, _)| path.clone());
+    /// Takes away the links out of the workspace, pipes and devices that were not there before the
+    /// run, and names them. To be called when nothing of the run lives any more.
+    pub(super) fn remove_new_baits(&self) -> Vec<PathBuf> {
+        let new = links::look(&self.root, false).baits;
+        let new = new.difference(&self.baits).map(|(path, _)| path.clone());
         new.filter(|path| self.folder.remove_file(path).is_ok()).collect()
     }
 
@@ -363,7 +367,7 @@ mod tests {
         link("old", "chain");
         link("inside", "fine");
         std::fs::rename(root.join("a/b"), root.join("b")).unwrap();
-        let mut removed = guard.remove_new_links();
+        let mut removed = guard.remove_new_baits();
         removed.sort();
         assert_eq!(removed, ["b/moved", "chain", "new"].map(PathBuf::from));
         assert!(root.join("old").is_symlink() && root.join("fine").is_symlink());
