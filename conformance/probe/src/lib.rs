@@ -397,8 +397,11 @@ fn act(probe: &Probe, params: &Params) {
     }
     let result = (probe.action)(params);
     line.step = "ended".into();
-    line.attempted =
-        !matches!(&result, Err(error) if error.kind() == std::io::ErrorKind::Unsupported);
+    // The system's own "not supported" (ENOSYS has the same kind) was an answer to a try.
+    let untried = |error: &std::io::Error| {
+        error.kind() == std::io::ErrorKind::Unsupported && error.raw_os_error().is_none()
+    };
+    line.attempted = !matches!(&result, Err(error) if untried(error));
     line.detail = match result {
         Ok(done) => format!("did: {done}"),
         Err(error) => {

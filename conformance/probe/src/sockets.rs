@@ -245,12 +245,15 @@ raw = p.raw
 entries, cq_entries = struct.unpack_from('II', raw, 0)
 sq = dict(zip(['head', 'tail', 'mask', 'entries', 'flags', 'dropped', 'array'], struct.unpack_from('7I', raw, 40)))
 size = sq['array'] + entries * 4
-area = mmap.mmap(ring, max(size, 4096))
+cq = struct.unpack_from('6I', raw, 80)
+area = mmap.mmap(ring, max(size, cq[5] + cq_entries * 16, 4096))
 table = mmap.mmap(ring, entries * 64, offset=0x10000000)
-table[0:64] = struct.pack('BBHiQQIIQ', 45, 0, 0, 16, 12, 0, 3, 0, 7).ljust(64, b'\0')
+table[0:64] = struct.pack('BBHiQQIIQ', 45, 0, 0, 16, 3, 0, 12, 0, 7).ljust(64, b'\0')
 struct.pack_into('I', area, sq['array'], 0)
 struct.pack_into('I', area, sq['tail'], 1)
 call(enter, ring, 1, 1, 1, 0, 0)
+result, = struct.unpack_from('i', area, cq[5] + 8)
+if result < 0: sys.exit(os.strerror(-result))
 open(hold, 'w').close()
 for _ in range(800):
     if os.path.exists(release): break

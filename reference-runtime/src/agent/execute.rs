@@ -113,6 +113,16 @@ pub(super) fn as_text(output: &Value) -> String {
     } else if let Some(code) = output.get("exitCode").filter(|code| **code != 0) {
         shown.push_str(&format!("\n[exit code {code}]"));
     }
+    for (field, what) in [
+        ("removed", "links out of the workspace or pipes that were taken away"),
+        ("sharedWithOutside", "files of the workspace that have another name outside"),
+    ] {
+        let names = output.get(field).and_then(Value::as_array).into_iter().flatten();
+        let names: Vec<&str> = names.filter_map(Value::as_str).collect();
+        if !names.is_empty() {
+            shown.push_str(&format!("\n[{what}: {}]", names.join(", ")));
+        }
+    }
     shown
 }
 

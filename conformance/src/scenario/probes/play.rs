@@ -204,7 +204,8 @@ pub(super) fn words(ran: &Ran, mark: &str) -> String {
     let line = out.lines().rev().find(|line| line.contains(mark) && line.contains("ended"));
     let detail = line.and_then(|line| {
         let start = line.find("\"detail\":\"")? + 10;
-        Some(line.get(start..)?.trim_end_matches(['"', '}']).to_owned())
+        let rest = line.get(start..)?;
+        Some(rest.rsplit_once("\",\"absent\"").map_or(rest, |(detail, _)| detail).to_owned())
     });
     let errors = String::from_utf8_lossy(&ran.stderr);
     let error = errors.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
