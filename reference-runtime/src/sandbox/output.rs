@@ -51,6 +51,12 @@ impl Plain {
     }
 }
 
+/// A person's terminal obeys what is printed to it; a file or a pipe gets the bytes as they are.
+#[cfg(unix)]
+pub(super) fn harmless(stream: &impl std::io::IsTerminal, wanted: bool) -> Option<Plain> {
+    (wanted && stream.is_terminal()).then(Plain::default)
+}
+
 #[cfg(any(unix, test))]
 fn show(character: char, text: &mut String) {
     match character {

@@ -36,7 +36,7 @@ use tokio::{
 };
 
 use super::{
-    output::{Captured, Plain, drain},
+    output::{Captured, drain, harmless},
     plan::{Facts, Heads, Plan, Purpose, is_system},
     policy::Level,
     run::{Job, NOT_BUILT, Ran, Refusal, Setting, Stop, Work},
@@ -323,14 +323,14 @@ async fn watch(
             let first = async {
                 if let Some(stream) = out {
                     let to = job.pass_on.then(tokio::io::stdout);
-                    let plain = harmless(&io::stdout(), plan);
+                    let plain = harmless(&io::stdout(), plan.plain_terminal);
                     drain(stream, limit, &mut stdout, to, plain).await;
                 }
             };
             let second = async {
                 if let Some(stream) = err {
                     let to = job.pass_on.then(tokio::io::stderr);
-                    let plain = harmless(&io::stderr(), plan);
+                    let plain = harmless(&io::stderr(), plan.plain_terminal);
                     drain(stream, limit, &mut stderr, to, plain).await;
                 }
             };
@@ -354,11 +354,6 @@ async fn watch(
         }
     };
     Ok(Ran { code, stdout, stderr, stopped, ..Ran::default() })
-}
-
-/// A person's terminal obeys what is printed to it; a file or a pipe gets the bytes as they are.
-fn harmless(stream: &impl io::IsTerminal, plan: &Plan) -> Option<Plain> {
-    (plan.plain_terminal && stream.is_terminal()).then(Plain::default)
 }
 
 fn code(status: ExitStatus) -> i32 {

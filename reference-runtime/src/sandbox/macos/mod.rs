@@ -31,7 +31,7 @@ use tokio::{
 };
 
 use super::{
-    output::{Captured, drain},
+    output::{Captured, drain, harmless},
     plan::{self, Heads, Plan, Purpose},
     policy::Level,
     run::{Job, NOT_BUILT, Ran, Refusal, Setting, Stop, Work},
@@ -276,13 +276,15 @@ async fn watch(
             let first = async {
                 if let Some(stream) = out {
                     let to = job.pass_on.then(tokio::io::stdout);
-                    drain(stream, limit, &mut stdout, to).await;
+                    let plain = harmless(&io::stdout(), plan.plain_terminal);
+                    drain(stream, limit, &mut stdout, to, plain).await;
                 }
             };
             let second = async {
                 if let Some(stream) = err {
                     let to = job.pass_on.then(tokio::io::stderr);
-                    drain(stream, limit, &mut stderr, to).await;
+                    let plain = harmless(&io::stderr(), plan.plain_terminal);
+                    drain(stream, limit, &mut stderr, to, plain).await;
                 }
             };
             let (status, (), ()) = tokio::join!(child.wait(), first, second);
