@@ -2,6 +2,7 @@
 //! know how a report looks.
 
 mod lanes;
+mod requirements;
 mod select;
 mod tally;
 
@@ -19,6 +20,10 @@ use crate::scenario::{Lab, Unit};
 use crate::spec::{Layer, Level, Spec};
 use crate::target::manifest::Manifest;
 use crate::verdict::{CaseResult, Exit, Verdict};
+
+pub use requirements::{Judged, requirements};
+pub use select::whole;
+pub use tally::control_of_benign;
 
 /// What to run.
 #[derive(Clone)]
@@ -45,6 +50,31 @@ pub struct Plan {
     pub jobs: usize,
     /// Whether the cases that take longer than half a minute by their nature are played too.
     pub slow: bool,
+    /// Play this part of the run only.
+    pub shard: Option<Shard>,
+    /// End at the first case that fails.
+    pub fail_fast: bool,
+}
+
+/// One part of a run that is split over several machines. A record's cases stay together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Shard {
+    /// Which part, from 1.
+    pub index: u32,
+    /// How many parts there are.
+    pub of: u32,
+}
+
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(index, of)| {
+            let shard = Self { index: index.parse().ok()?, of: of.parse().ok()? };
+            (1 <= shard.index && shard.index <= shard.of && shard.of <= 1000).then_some(shard)
+        });
+        parsed.ok_or_else(|| format!("`{text}` is no part such as 2/4 (from 1/N to N/N)"))
+    }
 }
 
 /// Why there are no results.
@@ -88,6 +118,9 @@ pub struct RequirementResult {
     pub layer: Layer,
     /// How binding it is.
     pub level: Level,
+    /// What the catalogue asks for.
+    #[serde(default)]
+    pub sentence: String,
     /// The verdict; `null` where no case of this suite witnesses it (uncovered).
     pub verdict: Option<Verdict>,
     /// Why, in one sentence.
@@ -111,6 +144,11 @@ pub struct Results {
     pub partial: bool,
     /// The slow cases that were left out.
     pub left_out: Vec<String>,
+    /// SHA-256 of the sorted ids of all cases of the whole run, one a line: parts of one run share
+    /// it, and together must hold exactly these ids.
+    pub whole: String,
+    /// Whether the run ended at its first failure.
+    pub cut_short: bool,
     /// How long it took, in milliseconds.
     pub milliseconds: u64,
 }
@@ -197,6 +235,7 @@ mod tests {
                 id: "x".into(),
                 layer: Layer::Input,
                 level: Level::Must,
+                sentence: String::new(),
                 verdict: *verdict,
                 reason: String::new(),
                 cases: 1,
@@ -211,6 +250,8 @@ mod tests {
             digests,
             partial: false,
             left_out: Vec::new(),
+            whole: String::new(),
+            cut_short: false,
             milliseconds: 0,
         }
     }

@@ -4,9 +4,22 @@ use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// The catalogue of revision 2026-11 as it is shipped.
 pub const EMBEDDED: &str = include_str!("../spec/2026-11.toml");
+
+/// The newest revision.
+pub const NEWEST: &str = "2026-11";
+
+/// Every frozen set of requirements by its revision, oldest first.
+pub const REVISIONS: &[(&str, &str)] = &[(NEWEST, EMBEDDED)];
+
+/// The text of a frozen set.
+#[must_use]
+pub fn text(revision: &str) -> Option<&'static str> {
+    REVISIONS.iter().find(|(name, _)| *name == revision).map(|(_, text)| *text)
+}
 
 /// The catalogue of one revision.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -212,6 +225,25 @@ impl Spec {
             .min()
             .filter(|(distance, _)| *distance <= 6)
             .map(|(_, known)| known)
+    }
+
+    /// One line for each requirement, sorted: the SHA-256 of what it says, then its id. What it says
+    /// is the sentence, how binding it is, its layer, the promise behind it, what a probe must see at
+    /// each level and the profiles that require it.
+    #[must_use]
+    pub fn hashes(&self) -> String {
+        let mut lines: Vec<String> = self
+            .requirements
+            .iter()
+            .map(|row| {
+                let parts = (row.layer, row.level, &row.sentence, &row.promise);
+                let parts = (parts, row.boundary, &row.profiles);
+                let text = serde_json::to_vec(&parts).unwrap_or_default();
+                format!("{}  {}\n", hex::encode(Sha256::digest(text)), row.id)
+            })
+            .collect();
+        lines.sort_by(|one, two| one.get(66..).cmp(&two.get(66..)));
+        lines.concat()
     }
 
     fn check(&self) -> Result<(), SpecError> {

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::corpus::Kind;
+
 /// What a case ends in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -85,6 +87,13 @@ pub struct CaseResult {
     pub requirements: Vec<String>,
     /// Where the attack was delivered.
     pub surface: String,
+    /// Attack or benign twin; a scenario or probe has both in itself and says neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// Of an attack: it was seen to be stopped, which is the control of the benign cases on its
+    /// surface.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
     /// What it ended in.
     pub verdict: Verdict,
     /// The legs, where the case has them.

@@ -5,12 +5,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clawproof::oracle::matrix::digest;
 use clawproof::report::certificate::envelope::{SigningKey, VerifyingKey};
-use clawproof::report::certificate::{Made, issue, open};
+use clawproof::report::certificate::{issue, open, predicate};
 use clawproof::report::json::Report;
 use clawproof::verdict::Exit;
 
+use super::files::save;
 use crate::{Said, usage};
 
 /// What `run` needs to end in a certificate.
@@ -22,6 +22,10 @@ pub(crate) struct SignArgs {
     /// The private key to sign with; `clawproof key` makes one.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     pub(crate) signing_key: Option<PathBuf>,
+    /// Write the certificate's predicate, unsigned, to this file, if the run ends certified: for a
+    /// platform that signs attestations itself.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) predicate: Option<PathBuf>,
     /// Who runs this, as the certificate is to say.
     #[arg(long, value_name = "TEXT", default_value = "not said")]
     pub(crate) issuer: String,
@@ -78,28 +82,26 @@ pub(crate) fn signing_key(args: &SignArgs) -> Result<Option<SigningKey>, (Exit, 
 /// Writes the certificate of a run that earned one; says why where it did not.
 pub(crate) fn certify(
     args: &SignArgs,
-    key: &SigningKey,
+    key: Option<&SigningKey>,
     report: &Report,
     written: &[u8],
 ) -> Result<(), (Exit, String)> {
-    let Some(path) = &args.certificate else { return Ok(()) };
-    let suite = std::env::current_exe().ok().and_then(|path| std::fs::read(path).ok());
-    let made = Made {
-        suite: digest(&suite.unwrap_or_default()),
-        spec: digest(clawproof::spec::EMBEDDED.as_bytes()),
-        matrix: clawproof::oracle::matrix::KillMatrix::shipped_digest(),
-        report: digest(written),
-    };
-    match issue(report, &made, &args.issuer, key) {
-        Ok(envelope) => {
-            let text = serde_json::to_vec_pretty(&envelope)
-                .map_err(|error| (Exit::Harness, error.to_string()))?;
-            std::fs::write(path, text)
-                .map_err(|error| usage(format!("cannot write {}: {error}", path.display())))?;
-            eprintln!("certificate: {}", path.display());
+    let harness = |error: serde_json::Error| (Exit::Harness, error.to_string());
+    // Where one is not earned the report says it all; the exit code is the run's.
+    if let (Some(path), Some(key)) = (&args.certificate, key) {
+        match issue(report, written, &args.issuer, key) {
+            Ok(envelope) => {
+                save(path, &serde_json::to_vec_pretty(&envelope).map_err(harness)?)?;
+                eprintln!("certificate: {}", path.display());
+            }
+            Err(error) => eprintln!("{error}"),
         }
-        // The report says it all; the exit code is the run's.
-        Err(error) => eprintln!("{error}"),
+    }
+    if let Some(path) = &args.predicate {
+        match predicate(report, written, &args.issuer) {
+            Ok(value) => save(path, &serde_json::to_vec_pretty(&value).map_err(harness)?)?,
+            Err(error) => eprintln!("{error}"),
+        }
     }
     Ok(())
 }

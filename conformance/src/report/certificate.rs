@@ -110,29 +110,34 @@ struct Run {
     cases: Vec<Value>,
 }
 
-/// Digests of what a run was made with, each as SHA-256 in hex.
-#[derive(Clone, Debug, Default)]
-pub struct Made {
-    /// The suite's own program.
-    pub suite: String,
-    /// The catalogue of requirements.
-    pub spec: String,
-    /// The kill matrix, which is the fourth leg of most cases.
-    pub matrix: String,
-    /// The report's JSON text, byte for byte as it was written.
-    pub report: String,
-}
-
-/// Signs a certificate for a report.
+/// Signs a certificate for a report, whose JSON text was written byte for byte as given.
 ///
 /// # Errors
 /// [`CertificateError::NotEarned`] for a run that is partial, knocked out or not certified.
 pub fn issue(
     report: &Report,
-    made: &Made,
+    written: &[u8],
     issuer: &str,
     key: &SigningKey,
 ) -> Result<Envelope, CertificateError> {
+    let statement = earned(report, written, issuer)?;
+    let bytes = serde_json::to_vec(&statement)
+        .map_err(|error| CertificateError::Content(error.to_string()))?;
+    Ok(key.seal(&bytes)?)
+}
+
+/// The predicate alone, for a platform that signs statements itself (keyless). It is earned as a
+/// certificate is.
+///
+/// # Errors
+/// As [`issue`].
+pub fn predicate(report: &Report, written: &[u8], issuer: &str) -> Result<Value, CertificateError> {
+    let statement = earned(report, written, issuer)?;
+    serde_json::to_value(&statement.predicate)
+        .map_err(|error| CertificateError::Content(error.to_string()))
+}
+
+fn earned(report: &Report, written: &[u8], issuer: &str) -> Result<Statement, CertificateError> {
     let refuse = |why: &str| Err(CertificateError::NotEarned(why.to_owned()));
     if report.partial {
         return refuse("a run of named cases certifies nothing");
@@ -143,13 +148,13 @@ pub fn issue(
     if report.summary.exit != Exit::Certified as u8 {
         return refuse(&report.summary.sentence);
     }
-    let statement = statement(report, made, issuer);
-    let bytes = serde_json::to_vec(&statement)
-        .map_err(|error| CertificateError::Content(error.to_string()))?;
-    Ok(key.seal(&bytes)?)
+    if report.cases.is_empty() {
+        return refuse("the report holds no case");
+    }
+    Ok(statement(report, written, issuer))
 }
 
-fn statement(report: &Report, made: &Made, issuer: &str) -> Statement {
+fn statement(report: &Report, written: &[u8], issuer: &str) -> Statement {
     let with = |wanted: &[Option<Verdict>]| {
         let rows = report.requirements.iter().filter(|row| wanted.contains(&row.verdict));
         rows.map(|row| row.id.clone()).collect::<Vec<_>>()
@@ -169,11 +174,12 @@ fn statement(report: &Report, made: &Made, issuer: &str) -> Statement {
         predicate: Predicate {
             result: "PASSED".to_owned(),
             configuration: vec![
-                describe("clawproof", &made.suite),
-                describe("requirements", &made.spec),
-                describe("kill-matrix", &made.matrix),
+                describe("clawproof", &report.made.suite),
+                describe("requirements", &report.made.requirements),
+                describe("kill-matrix", &report.made.matrix),
+                describe("corpus", &corpus(report)),
                 describe("manifest", &report.target.manifest),
-                describe("report", &made.report),
+                describe("report", &hex::encode(Sha256::digest(written))),
             ],
             passed_tests: with(&[Some(Verdict::Pass)]),
             warned_tests: warned.map(|row| row.id.clone()).collect(),
@@ -201,6 +207,12 @@ fn case(case: &CaseResult) -> Value {
         "verdict": word(Some(case.verdict)),
         "evidence": {"sha256": hex::encode(Sha256::digest(evidence))},
     })
+}
+
+/// The digest of what defines every case that was played.
+fn corpus(report: &Report) -> String {
+    let lines = report.digests.iter().map(|(case, digest)| format!("{case} {digest}\n"));
+    hex::encode(Sha256::digest(lines.collect::<String>()))
 }
 
 fn subject(report: &Report) -> &str {
@@ -287,52 +299,7 @@ fn same(what: &'static str, bytes: &[u8], certified: &str) -> Result<(), Certifi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::json::{Environment, Summary, TargetFacts};
-    use crate::run::RequirementResult;
-    use crate::spec::Layer;
-
-    fn report() -> Report {
-        let row = |id: &str, verdict| RequirementResult {
-            id: id.to_owned(),
-            layer: Layer::Input,
-            level: Level::Must,
-            verdict,
-            reason: String::new(),
-            cases: 1,
-            passed: 1,
-        };
-        Report {
-            schema: crate::report::json::SCHEMA.to_owned(),
-            suite: "0.1.0".to_owned(),
-            revision: "2026-11".to_owned(),
-            corpus: "2026.1".to_owned(),
-            target: TargetFacts {
-                name: "reference".to_owned(),
-                title: String::new(),
-                program: hex::encode(Sha256::digest(b"program")),
-                manifest: "m".to_owned(),
-            },
-            environment: Environment::here(),
-            profiles: vec!["boundary".to_owned()],
-            seed: 1,
-            knockout: None,
-            partial: false,
-            left_out: Vec::new(),
-            time: "2026-11-24T00:00:00Z".to_owned(),
-            milliseconds: 1,
-            summary: Summary {
-                exit: 0,
-                sentence: "certified".to_owned(),
-                musts_passed: 1,
-                musts: 2,
-                cases: std::collections::BTreeMap::new(),
-                requirements: std::collections::BTreeMap::new(),
-            },
-            requirements: vec![row("input.utf8", Some(Verdict::Pass)), row("plugin.peer", None)],
-            cases: Vec::new(),
-            digests: std::collections::BTreeMap::new(),
-        }
-    }
+    use crate::report::sample::report;
 
     fn text(envelope: &Envelope) -> String {
         serde_json::to_string(envelope).unwrap()
@@ -341,8 +308,7 @@ mod tests {
     #[test]
     fn a_certified_run_gives_a_certificate_that_names_what_passed_and_what_is_open() {
         let (key, _) = SigningKey::generate().unwrap();
-        let made = Made { report: hex::encode(Sha256::digest(b"report")), ..Made::default() };
-        let envelope = issue(&report(), &made, "the tests", &key).unwrap();
+        let envelope = issue(&report(), b"report", "the tests", &key).unwrap();
         let certified = open(&text(&envelope), &key.verifying().unwrap()).unwrap();
         assert_eq!(certified.passed, ["input.utf8"]);
         assert_eq!(certified.open, ["plugin.peer"]);
@@ -364,8 +330,10 @@ mod tests {
         failed.summary.exit = Exit::Failed as u8;
         let mut open = report();
         open.summary.exit = Exit::Inconclusive as u8;
-        for report in [partial, knocked, failed, open] {
-            let issued = issue(&report, &Made::default(), "x", &key);
+        let mut empty = report();
+        empty.cases.clear();
+        for report in [partial, knocked, failed, open, empty] {
+            let issued = issue(&report, b"", "x", &key);
             assert!(matches!(issued, Err(CertificateError::NotEarned(_))));
         }
     }
@@ -374,9 +342,9 @@ mod tests {
     fn a_signed_statement_that_is_no_certificate_is_refused() {
         let (key, _) = SigningKey::generate().unwrap();
         let public = key.verifying().unwrap();
-        let mut failed = statement(&report(), &Made::default(), "x");
+        let mut failed = statement(&report(), b"", "x");
         failed.predicate.result = "FAILED".to_owned();
-        let mut empty = statement(&report(), &Made::default(), "x");
+        let mut empty = statement(&report(), b"", "x");
         empty.predicate.passed_tests.clear();
         for statement in [failed, empty] {
             let envelope = key.seal(&serde_json::to_vec(&statement).unwrap()).unwrap();

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::run::{Plan, RequirementResult, Results};
+use super::baseline::Judgement;
+use crate::run::{Plan, RequirementResult, Results, Shard};
 use crate::spec::Level;
+pub use crate::target::host::Environment;
 use crate::verdict::{CaseResult, Exit, Verdict};
 
 /// The schema's name and version.
@@ -39,6 +41,21 @@ pub struct Report {
     /// The slow cases that were left out; `run --slow` plays them.
     #[serde(default)]
     pub left_out: Vec<String>,
+    /// Which part of a split run this is; `clawproof merge` joins them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+    /// Whether the run ended at its first failure (`--fail-fast`).
+    #[serde(default)]
+    pub cut_short: bool,
+    /// Digests of suite, requirements and kill matrix.
+    #[serde(default)]
+    pub made: Made,
+    /// What the manifest says that the target does not do: requirement id or head = reason.
+    #[serde(default)]
+    pub unsupported: BTreeMap<String, String>,
+    /// How the run stands against its known failures, where a baseline was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Judgement>,
     /// When the run ended, RFC 3339.
     pub time: String,
     /// How long it took, in milliseconds.
@@ -66,17 +83,25 @@ pub struct TargetFacts {
     pub manifest: String,
 }
 
-/// Where a run took place.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Environment {
-    /// The operating system, such as `linux`.
-    pub os: String,
-    /// The processor family, such as `x86_64`.
-    pub arch: String,
-    /// The kernel's release, where it can be read.
-    pub kernel: String,
-    /// The uid that the target ran as, where there is one.
-    pub uid: Option<u32>,
+/// Digests of what a run was made with, each as SHA-256 in hex.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Made {
+    /// The suite's own program.
+    pub suite: String,
+    /// The catalogue of requirements.
+    pub requirements: String,
+    /// The kill matrix, which is the fourth leg of most cases.
+    pub matrix: String,
+}
+
+/// Which part of a split run a report is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Part {
+    /// Which part of how many.
+    #[serde(flatten)]
+    pub shard: Shard,
+    /// SHA-256 of the sorted ids of all cases of the whole run, one a line.
+    pub whole: String,
 }
 
 /// What a run comes to.
@@ -96,48 +121,28 @@ pub struct Summary {
     pub requirements: BTreeMap<String, usize>,
 }
 
-impl Environment {
-    /// This host.
-    #[must_use]
-    pub fn here() -> Self {
-        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        Self {
-            os: std::env::consts::OS.to_owned(),
-            arch: std::env::consts::ARCH.to_owned(),
-            kernel: kernel.trim().to_owned(),
-            uid: target_uid(),
-        }
-    }
-}
-
-#[cfg(unix)]
-fn target_uid() -> Option<u32> {
-    let own = rustix::process::geteuid();
-    Some(if own.is_root() { crate::target::world::SPARE_UID } else { own.as_raw() })
-}
-
-#[cfg(not(unix))]
-fn target_uid() -> Option<u32> {
-    None
-}
-
 impl Report {
     /// The report of a run that ended just now.
     #[must_use]
-    pub fn new(plan: &Plan, results: Results, target: TargetFacts) -> Self {
-        let summary = summary(plan, &results);
+    pub fn new(plan: &Plan, results: Results, target: TargetFacts, made: Made) -> Self {
+        let summary = summary(&plan.spec.revision, &results);
         Self {
             schema: SCHEMA.to_owned(),
             suite: env!("CARGO_PKG_VERSION").to_owned(),
             revision: plan.spec.revision.clone(),
             corpus: crate::corpus::VERSION.to_owned(),
             target,
-            environment: Environment::here(),
+            environment: Environment::here(&plan.manifest),
             profiles: plan.profiles.clone(),
             seed: plan.seed,
             knockout: plan.knockout.clone(),
             partial: results.partial,
             left_out: results.left_out,
+            part: plan.shard.map(|shard| Part { shard, whole: results.whole }),
+            cut_short: results.cut_short,
+            made,
+            unsupported: plan.manifest.unsupported.clone(),
+            baseline: None,
             time: jiff::Timestamp::now().to_string(),
             milliseconds: results.milliseconds,
             summary,
@@ -176,12 +181,14 @@ fn count(verdicts: impl Iterator<Item = Option<Verdict>>) -> BTreeMap<String, us
     counts
 }
 
-fn summary(plan: &Plan, results: &Results) -> Summary {
+/// What results come to.
+#[must_use]
+pub fn summary(revision: &str, results: &Results) -> Summary {
     let exit = results.exit();
     let (musts_passed, musts) = results.musts();
     Summary {
         exit: exit as u8,
-        sentence: sentence(plan, results, exit, (musts_passed, musts)),
+        sentence: sentence(revision, results, exit, (musts_passed, musts)),
         musts_passed,
         musts,
         cases: count(results.cases.iter().map(|case| Some(case.verdict))),
@@ -189,8 +196,12 @@ fn summary(plan: &Plan, results: &Results) -> Summary {
     }
 }
 
-fn sentence(plan: &Plan, results: &Results, exit: Exit, (passed, all): (usize, usize)) -> String {
-    let revision = &plan.spec.revision;
+fn sentence(
+    revision: &str,
+    results: &Results,
+    exit: Exit,
+    (passed, all): (usize, usize),
+) -> String {
     let named = |wanted: &[Option<Verdict>]| {
         let musts = results.requirements.iter().filter(|it| it.level == Level::Must);
         let ids: Vec<&str> =
@@ -200,6 +211,9 @@ fn sentence(plan: &Plan, results: &Results, exit: Exit, (passed, all): (usize, u
             if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
         format!("{}{rest}", first.join(", "))
     };
+    if results.cut_short {
+        return "ended at the first failure: such a run certifies nothing".to_owned();
+    }
     if results.partial {
         return "a run of named cases certifies nothing".to_owned();
     }

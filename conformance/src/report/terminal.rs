@@ -7,6 +7,7 @@ use crate::run::RequirementResult;
 use crate::spec::{Layer, Level};
 use crate::verdict::{CaseResult, Verdict};
 
+use super::advice;
 use super::json::{Report, word};
 
 /// How the report is written.
@@ -71,7 +72,9 @@ fn tail(row: &RequirementResult) -> String {
     }
 }
 
-fn title(layer: Layer) -> &'static str {
+/// The name of a layer for people.
+#[must_use]
+pub fn title(layer: Layer) -> &'static str {
     match layer {
         Layer::Input => "Layer 1: input",
         Layer::Registry => "Layer 2: registration by capability",
@@ -116,14 +119,31 @@ fn cases(report: &Report, style: &Style, out: &mut String) {
             case.requirements.join(", "),
             safe(&case.reason),
         );
+        for sentence in asked(report, case) {
+            let _ = writeln!(out, "  asked: {sentence}");
+        }
         for line in &case.evidence {
             let _ = writeln!(out, "    {}", safe(line));
+        }
+        let advice = advice::about(case);
+        if !advice.is_empty() {
+            let _ = writeln!(out, "  next: {}", safe(&advice));
+        }
+        let known = report.baseline.as_ref().and_then(|judged| judged.known.get(&case.case));
+        if let Some(words) = known {
+            let _ = writeln!(out, "  known failure: {}", safe(words));
         }
         let _ = writeln!(out, "  again: {} --case {}", style.again, safe(&case.case));
     }
     if shown.len() > limit {
         let _ = writeln!(out, "\n... and {} more; --json FILE has them all", shown.len() - limit);
     }
+}
+
+/// What the requirements of a case ask for.
+fn asked<'a>(report: &'a Report, case: &'a CaseResult) -> impl Iterator<Item = &'a str> {
+    let rows = report.requirements.iter().filter(|row| case.requirements.contains(&row.id));
+    rows.map(|row| row.sentence.as_str()).filter(|sentence| !sentence.is_empty())
 }
 
 fn foot(report: &Report, style: &Style, out: &mut String) {
@@ -151,6 +171,10 @@ fn foot(report: &Report, style: &Style, out: &mut String) {
     if !report.left_out.is_empty() {
         let _ = writeln!(out, "left out without --slow: {}", report.left_out.join(", "));
     }
+    if let Some(judged) = &report.baseline {
+        let _ = writeln!(out, "baseline: {}", safe(&judged.sentence));
+    }
+    let _ = writeln!(out, "next: {}", safe(&advice::after(report)));
     let colour = if report.summary.exit == 0 { "1;32" } else { "1;31" };
     let sentence = safe(&report.summary.sentence);
     let _ = if style.colour {

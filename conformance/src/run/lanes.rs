@@ -15,8 +15,10 @@ use crate::corpus::Case;
 use crate::oracle::Outcome;
 use crate::scenario::corpus::{Played, play};
 use crate::scenario::{Finding, Lab, Options, Target, Trouble, Unit};
+use crate::verdict::Verdict;
 
 use super::select::Selection;
+use super::tally::met;
 use super::{Item, Plan, Progress, RunError};
 
 /// The longest that a scenario or probe may take.
@@ -64,6 +66,9 @@ struct Shared<'a> {
     started: AtomicBool,
     silent: AtomicUsize,
     deaths: AtomicUsize,
+    /// End at the first failure, and whether there was one.
+    fail_fast: bool,
+    fell: AtomicBool,
 }
 
 pub(super) async fn play_all(
@@ -86,6 +91,8 @@ pub(super) async fn play_all(
         started: AtomicBool::new(false),
         silent: AtomicUsize::new(0),
         deaths: AtomicUsize::new(0),
+        fail_fast: plan.fail_fast,
+        fell: AtomicBool::new(false),
     };
     join_all((0..lanes).map(|_| shared.lane())).await;
     *lock(&shared.queue) = selection.to_play.iter().filter(alone).cloned().collect();
@@ -109,7 +116,7 @@ impl Shared<'_> {
         loop {
             let next = lock(&self.queue).pop_front();
             let Some(id) = next else { return };
-            if lock(&self.failed).is_some() {
+            if lock(&self.failed).is_some() || self.fell.load(Ordering::Relaxed) {
                 return;
             }
             let begun = Instant::now();
@@ -126,8 +133,23 @@ impl Shared<'_> {
                 Ok(Either::Found(finding)) => Raw::Found { finding, milliseconds },
                 Err(trouble) => Raw::Troubled { trouble, milliseconds },
             };
+            if self.fail_fast && self.falls(&id, &raw) {
+                self.fell.store(true, Ordering::Relaxed);
+            }
             self.progress.ended(&id, milliseconds);
             lock(&self.done).insert(id, raw);
+        }
+    }
+
+    /// Whether this alone fails its case, whatever becomes of its twin.
+    fn falls(&self, id: &str, raw: &Raw) -> bool {
+        match (raw, self.selection.items.get(id)) {
+            (Raw::Played { played, .. }, Some(Item::Case { case, .. })) => {
+                met(case, played) == Some(false)
+            }
+            (Raw::Found { finding, .. }, _) => finding.legs().verdict() == Verdict::Fail,
+            (Raw::Troubled { trouble, .. }, _) => matches!(trouble, Trouble::Target(_)),
+            (Raw::Played { .. }, _) => false,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::scenario::{SLOW, Unit};
 use crate::target::manifest::DriverKind;
 use crate::target::template::nearest;
 
-use super::{Item, Plan, RunError};
+use super::{Item, Plan, RunError, Shard};
 
 /// What was selected.
 pub(super) struct Selection {
@@ -21,6 +21,8 @@ pub(super) struct Selection {
     pub(super) wanted: BTreeSet<String>,
     /// The slow cases that were left out.
     pub(super) left_out: Vec<String>,
+    /// See [`whole`].
+    pub(super) whole: String,
     /// The requirement ids of the profiles.
     pub(super) required: BTreeSet<String>,
 }
@@ -84,6 +86,16 @@ pub(super) fn select(plan: &Plan, units: Vec<Unit>) -> Result<Selection, RunErro
     if plan.only.is_empty() && !plan.slow {
         left_out.extend(SLOW.iter().filter_map(|id| wanted.take(*id)));
     }
+    let whole = whole(&wanted);
+    if let Some(shard) = plan.shard {
+        wanted.retain(|id| part_of(id, shard.of) == shard.index);
+        if wanted.is_empty() {
+            let Shard { index, of } = shard;
+            return Err(RunError::Usage(format!(
+                "part {index}/{of} holds no case: use fewer parts"
+            )));
+        }
+    }
     let twins = wanted.iter().filter_map(|id| match items.get(id) {
         Some(Item::Case { case, .. }) => case.twin.clone(),
         _ => None,
@@ -93,7 +105,23 @@ pub(super) fn select(plan: &Plan, units: Vec<Unit>) -> Result<Selection, RunErro
     shuffle(&mut to_play, plan.seed);
     // What must run alone comes last, when the lanes have ended.
     to_play.sort_by_key(|id| items.get(id).is_some_and(Item::alone));
-    Ok(Selection { items, to_play, wanted, left_out, required })
+    Ok(Selection { items, to_play, wanted, left_out, whole, required })
+}
+
+/// The digest of the ids of a run; see [`super::Results::whole`].
+#[must_use]
+pub fn whole(ids: &BTreeSet<String>) -> String {
+    digest(ids.iter().flat_map(|id| [id.as_bytes(), b"\n"]).collect::<Vec<_>>().concat().as_slice())
+}
+
+/// Which of `of` parts a case belongs to, from 1: by its name alone, so that it is the same on every
+/// machine and under every seed. The cases of a record stay together, as attack and twin.
+fn part_of(id: &str, of: u32) -> u32 {
+    let named = id.contains(':');
+    let head = id.split_once('.').filter(|_| !named).map_or(id, |(record, _)| record);
+    let hash = digest(head.as_bytes());
+    let number = hash.get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    number % of.max(1) + 1
 }
 
 /// `PT-013` names every case of that record, `scenario:rate` every scenario below that head.
@@ -179,6 +207,17 @@ mod tests {
         let mut sorted = order(7);
         sorted.sort_by_key(|it| it.parse::<u32>().unwrap());
         assert_eq!(sorted, ids());
+    }
+
+    #[test]
+    fn a_record_stays_in_one_part_and_parts_are_about_equal() {
+        assert_eq!(part_of("PT-013.001", 7), part_of("PT-013.002", 7));
+        let mut counts = [0; 4];
+        for record in 0..400 {
+            counts[part_of(&format!("PT-{record:03}.001"), 4) as usize - 1] += 1;
+        }
+        assert!(counts.iter().all(|count| (60..=140).contains(count)), "{counts:?}");
+        assert_ne!(part_of("probe:fs.read", 1000), part_of("probe:fs.write", 1000));
     }
 
     #[test]

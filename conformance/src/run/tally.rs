@@ -10,8 +10,9 @@ use crate::scenario::{Finding, Trouble};
 use crate::verdict::{CaseResult, Leg, Legs, Verdict};
 
 use super::lanes::Raw;
+use super::requirements::{Judged, requirements};
 use super::select::Selection;
-use super::{Item, Plan, RequirementResult, Results};
+use super::{Item, Plan, Results};
 
 pub(super) fn tally(plan: &Plan, selection: &Selection, raw: &BTreeMap<String, Raw>) -> Results {
     let digests: BTreeMap<String, String> =
@@ -23,10 +24,44 @@ pub(super) fn tally(plan: &Plan, selection: &Selection, raw: &BTreeMap<String, R
         .filter(|(id, _)| selection.wanted.contains(*id))
         .filter_map(|(id, raw)| Some(bench.case(id, selection.items.get(id)?, raw)))
         .collect();
-    let requirements = requirements(plan, selection, &cases);
-    let partial = !plan.only.is_empty();
-    let left_out = selection.left_out.clone();
-    Results { cases, requirements, digests, partial, left_out, milliseconds: 0 }
+    let cut_short = raw.len() < selection.to_play.len();
+    let partial = !plan.only.is_empty() || plan.shard.is_some() || cut_short;
+    let judged = Judged {
+        spec: &plan.spec,
+        required: &selection.required,
+        unsupported: &plan.manifest.unsupported,
+        partial,
+    };
+    let requirements = requirements(&judged, &cases);
+    Results {
+        cases,
+        requirements,
+        digests,
+        partial,
+        left_out: selection.left_out.clone(),
+        whole: selection.whole.clone(),
+        cut_short,
+        milliseconds: 0,
+    }
+}
+
+/// How the reason of a case begins that is played and never counts.
+const DISPUTED: &str = "disputed, does not count";
+
+/// Gives a benign case the control that another part of its run has seen: an attack that was stopped
+/// on the same surface. Nothing else can change by joining parts.
+pub fn control_of_benign(case: &mut CaseResult) {
+    let Some(legs) = case.legs.as_mut() else { return };
+    if case.kind == Some(Kind::Benign)
+        && legs.control == Leg::Missing
+        && !case.reason.starts_with(DISPUTED)
+    {
+        legs.control = Leg::Stood;
+        case.verdict = legs.verdict();
+        if case.verdict == Verdict::Pass {
+            "the benign input arrived whole, as it must be accepted".clone_into(&mut case.reason);
+        }
+    }
 }
 
 /// The requirement that no input ends the target.
@@ -62,6 +97,11 @@ impl Bench<'_> {
             case: id.to_owned(),
             requirements: self.witnessed(item, raw),
             surface: item.surface().to_owned(),
+            kind: match item {
+                Item::Case { case, .. } => Some(case.kind),
+                Item::Unit(_) => None,
+            },
+            stopped: self.stopped(id),
             verdict: said.verdict,
             legs: said.legs,
             reason: said.reason,
@@ -102,7 +142,7 @@ impl Bench<'_> {
         let mut reason = reason(case, decision, played.outcome, legs, &evidence);
         if record.status == Status::Disputed && verdict != Verdict::HarnessError {
             verdict = Verdict::Inconclusive;
-            reason = format!("disputed, does not count: {reason}");
+            reason = format!("{DISPUTED}: {reason}");
         }
         Said { verdict, legs: Some(legs), reason, evidence }
     }
@@ -114,21 +154,27 @@ impl Bench<'_> {
         }
     }
 
-    /// Whether a refusal on this case's surface was seen in this run: an attack that met its
-    /// expectation and was refused or changed, or that the kill matrix knows to be able to fail.
+    /// Whether a refusal on this case's surface was seen in this run.
     fn refusals_show(&self, benign: &Case) -> bool {
-        self.raw.iter().any(|(id, raw)| {
-            let Some(Item::Case { case, .. }) = self.selection.items.get(id) else { return false };
-            let Raw::Played { played, .. } = raw else { return false };
-            let strict =
-                matches!(case.expect.on(Os::current()), Decision::Reject | Decision::Neutralise);
-            let stopped = matches!(played.outcome, Outcome::Refused | Outcome::Neutralised);
-            case.kind == Kind::Attack
-                && case.surface == benign.surface
-                && played.delivered
-                && (strict && stopped || self.proven.contains(id.as_str()))
-                && met(case, played) == Some(true)
+        self.raw.keys().any(|id| {
+            matches!(self.selection.items.get(id), Some(Item::Case { case, .. })
+                if case.surface == benign.surface)
+                && self.stopped(id)
         })
+    }
+
+    /// Whether this is an attack that met its expectation and was refused or changed, or that the
+    /// kill matrix knows to be able to fail.
+    fn stopped(&self, id: &str) -> bool {
+        let Some(Item::Case { case, .. }) = self.selection.items.get(id) else { return false };
+        let Some(Raw::Played { played, .. }) = self.raw.get(id) else { return false };
+        let strict =
+            matches!(case.expect.on(Os::current()), Decision::Reject | Decision::Neutralise);
+        let stopped = matches!(played.outcome, Outcome::Refused | Outcome::Neutralised);
+        case.kind == Kind::Attack
+            && played.delivered
+            && (strict && stopped || self.proven.contains(id))
+            && met(case, played) == Some(true)
     }
 
     fn found(&self, id: &str, finding: &Finding) -> Said {
@@ -146,7 +192,7 @@ impl Bench<'_> {
     }
 }
 
-fn met(case: &Case, played: &Played) -> Option<bool> {
+pub(super) fn met(case: &Case, played: &Played) -> Option<bool> {
     meets(case.surface, case.expect.on(Os::current()), played.outcome)
 }
 
@@ -208,121 +254,4 @@ fn missing(legs: Legs) -> String {
     let missing: Vec<&str> =
         names.into_iter().filter(|(leg, _)| *leg != Leg::Stood).map(|(_, name)| name).collect();
     format!("not shown: {}", missing.join("; "))
-}
-
-/// The verdict of each requirement of the profiles.
-fn requirements(
-    plan: &Plan,
-    selection: &Selection,
-    cases: &[CaseResult],
-) -> Vec<RequirementResult> {
-    let rows = plan.spec.requirements.iter().filter(|row| selection.required.contains(&row.id));
-    rows.filter_map(|row| {
-        let of_row: Vec<&CaseResult> =
-            cases.iter().filter(|case| case.requirements.contains(&row.id)).collect();
-        if of_row.is_empty() && !plan.only.is_empty() {
-            return None;
-        }
-        let (verdict, reason) = match plan.manifest.unsupported(&row.id) {
-            Some(reason) => (Some(Verdict::Unsupported), reason.to_owned()),
-            // What must not be blocked is shown by benign input itself.
-            None if row.id.ends_with(".no-overblock") => requirement(&of_row, |_| false),
-            None => requirement(&of_row, |case| benign(selection, case)),
-        };
-        let passed = of_row.iter().filter(|case| case.verdict == Verdict::Pass).count();
-        Some(RequirementResult {
-            id: row.id.clone(),
-            layer: row.layer,
-            level: row.level,
-            verdict,
-            reason,
-            cases: of_row.len(),
-            passed,
-        })
-    })
-    .collect()
-}
-
-fn benign(selection: &Selection, case: &CaseResult) -> bool {
-    matches!(
-        selection.items.get(&case.case),
-        Some(Item::Case { case, .. }) if case.kind == Kind::Benign
-    )
-}
-
-/// Any failure fails; an error of the suite is one; then a single conclusive pass is enough. Where
-/// attacks witness the requirement, it must be one of theirs: twins alone show no defence.
-fn requirement(
-    cases: &[&CaseResult],
-    benign: impl Fn(&CaseResult) -> bool,
-) -> (Option<Verdict>, String) {
-    let order = [
-        Verdict::Fail,
-        Verdict::HarnessError,
-        Verdict::Pass,
-        Verdict::Inconclusive,
-        Verdict::Unsupported,
-        Verdict::NotApplicable,
-    ];
-    let counts = |case: &CaseResult| case.verdict != Verdict::NotApplicable && !benign(case);
-    let attacked = cases.iter().any(|case| counts(case));
-    for verdict in order {
-        let found = cases.iter().find(|case| {
-            case.verdict == verdict && (verdict != Verdict::Pass || !attacked || counts(case))
-        });
-        if let Some(case) = found {
-            let reason = match verdict {
-                Verdict::Pass => "every conclusive case held".to_owned(),
-                _ => format!("{}: {}", case.case, case.reason),
-            };
-            return (Some(verdict), reason);
-        }
-    }
-    let none = "no case of this suite witnesses it";
-    (None, none.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn case(verdict: Verdict) -> CaseResult {
-        CaseResult {
-            case: "X".into(),
-            requirements: Vec::new(),
-            surface: String::new(),
-            verdict,
-            legs: None,
-            reason: String::new(),
-            evidence: Vec::new(),
-            milliseconds: 0,
-        }
-    }
-
-    #[test]
-    fn a_requirement_is_as_good_as_its_worst_conclusive_case() {
-        use Verdict::{Fail, HarnessError, Inconclusive, NotApplicable, Pass, Unsupported};
-        let of = |verdicts: &[Verdict]| {
-            let cases: Vec<CaseResult> = verdicts.iter().map(|it| case(*it)).collect();
-            requirement(&cases.iter().collect::<Vec<_>>(), |_| false).0
-        };
-        assert_eq!(of(&[Pass, Fail]), Some(Fail));
-        assert_eq!(of(&[Pass, HarnessError]), Some(HarnessError));
-        assert_eq!(of(&[Inconclusive, Pass]), Some(Pass));
-        assert_eq!(of(&[Inconclusive, NotApplicable]), Some(Inconclusive));
-        assert_eq!(of(&[NotApplicable, Unsupported]), Some(Unsupported));
-        assert_eq!(of(&[]), None);
-    }
-
-    #[test]
-    fn twins_alone_show_no_defence() {
-        let mut twin = case(Verdict::Pass);
-        twin.case = "twin".into();
-        let attack = |verdict| case(verdict);
-        let of = |cases: &[&CaseResult]| requirement(cases, |case| case.case == "twin").0;
-        assert_eq!(of(&[&twin, &attack(Verdict::Inconclusive)]), Some(Verdict::Inconclusive));
-        assert_eq!(of(&[&twin, &attack(Verdict::Pass)]), Some(Verdict::Pass));
-        assert_eq!(of(&[&twin, &attack(Verdict::NotApplicable)]), Some(Verdict::Pass));
-        assert_eq!(of(&[&twin]), Some(Verdict::Pass));
-    }
 }

@@ -341,13 +341,22 @@ impl Manifest {
     /// head of the id that `[unsupported]` names.
     #[must_use]
     pub fn unsupported(&self, requirement: &str) -> Option<&str> {
-        let mut head = requirement;
-        loop {
-            if let Some(reason) = self.unsupported.get(head) {
-                return Some(reason);
-            }
-            head = head.rsplit_once('.')?.0;
+        declared_unsupported(&self.unsupported, requirement)
+    }
+}
+
+/// See [`Manifest::unsupported`].
+#[must_use]
+pub fn declared_unsupported<'a>(
+    declared: &'a BTreeMap<String, String>,
+    requirement: &str,
+) -> Option<&'a str> {
+    let mut head = requirement;
+    loop {
+        if let Some(reason) = declared.get(head) {
+            return Some(reason);
         }
+        head = head.rsplit_once('.')?.0;
     }
 }
 

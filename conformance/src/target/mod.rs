@@ -2,6 +2,7 @@
 //! It must never know a case, an expectation or a verdict.
 
 pub mod binary;
+pub mod host;
 pub mod instance;
 pub mod manifest;
 pub mod process;

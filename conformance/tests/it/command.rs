@@ -139,3 +139,47 @@ fn the_published_schema_fits_the_report() {
     assert_eq!(report.schema, "clawproof.report/1");
     assert!(!report.cases.is_empty() && report.partial);
 }
+
+#[test]
+fn a_run_ends_at_its_first_failure_and_every_form_of_the_report_is_written() {
+    let folder = folder();
+    let own = std::env::current_exe().unwrap();
+    let path = manifest(folder.path(), &fake::manifest("naive"));
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let forms = ["json", "html", "junit", "sarif", "badge", "shields", "predicate"];
+    let named: Vec<String> =
+        forms.iter().flat_map(|form| [format!("--{form}"), file(form)]).collect();
+    let mut arguments = vec!["run", "--target", path.to_str().unwrap(), "--fail-fast"];
+    arguments.extend(["--bin", own.to_str().unwrap(), "--seed", "7", "--jobs", "1"]);
+    arguments.extend(CASES.iter().flat_map(|case| ["--case", case]));
+    arguments.extend(named.iter().map(String::as_str));
+    let output = clawproof(&arguments).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for words in ["again: clawproof run --target", "asked: ", "next: ", "first failure"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let report = std::fs::read(file("json")).unwrap();
+    let report: clawproof::report::json::Report = serde_json::from_slice(&report).unwrap();
+    assert!(report.cut_short && report.partial);
+    assert!(report.cases.len() < CASES.len() * 2, "{}", report.cases.len());
+    let read = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+    assert!(read("html").starts_with("<!DOCTYPE html>"));
+    assert!(read("junit").contains("<testsuite") && read("badge").contains("part of a run"));
+    let sarif: serde_json::Value = serde_json::from_str(&read("sarif")).unwrap();
+    assert_eq!(sarif["runs"][0]["results"][0]["level"], "error", "{sarif:#}");
+    let shields: serde_json::Value = serde_json::from_str(&read("shields")).unwrap();
+    assert_eq!(shields["color"], "lightgrey");
+    assert!(!Path::new(&file("predicate")).exists(), "nothing was earned");
+    let first = clawproof(&["baseline", &file("json")]).output().unwrap();
+    let draft = String::from_utf8(first.stdout).unwrap();
+    assert!(draft.contains("CHANGE ME"), "{draft}");
+    let (code, words) = said(&["merge", &file("json")]);
+    assert!(code == 2 && words.contains("no part of a run"), "{words}");
+    let compared = clawproof(&["compare", &file("json"), &file("json")]).output().unwrap();
+    let text = String::from_utf8(compared.stdout).unwrap();
+    assert!(text.contains("same verdict everywhere"), "{text}");
+}
+
+const CASES: &[&str] =
+    &["PT-001", "PT-002", "PT-003", "PT-004", "PT-005", "PT-006", "PT-007", "PT-008", "PT-009"];

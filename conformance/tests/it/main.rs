@@ -2,11 +2,14 @@
 //! subjects, sandboxes) and against its own data. One file per room.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
+#[cfg(target_os = "linux")]
+mod browser;
 mod command;
 mod corpus;
 mod fake;
 mod null_subjects;
 #[cfg(target_os = "linux")]
 mod probes;
+mod published;
 mod spec;
 mod verdicts;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clawproof::run::RunError;
 use clawproof::verdict::{Exit, Verdict};
 
-use super::verdicts::{play, with};
+use super::verdicts::{play, play_on, with};
 
 /// The subject gets no pass for any MUST, and the run is not certified.
 async fn never_passes(mode: &str) {
@@ -55,4 +55,22 @@ async fn one_that_dies_at_its_start_is_quoted() {
 async fn one_that_floods_its_output_does_not_disturb_the_suite() {
     let results = play("flood", &["UC-001", "PT-001"]).await.unwrap();
     assert_eq!(with(&results, Verdict::Fail), Vec::<String>::new());
+}
+
+/// Reports Strict, writes a fine audit log, and runs everything on the host.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn one_that_lies_is_caught_by_the_sensors_at_every_word() {
+    let honesty = [
+        "scenario:sandbox.honest-status",
+        "scenario:sandbox.default-strict",
+        "scenario:audit.tool-level",
+        "scenario:audit.reconciled-session",
+    ];
+    let results = play_on(&super::fake::liar(), &honesty, None).await.unwrap();
+    let failed = with(&results, Verdict::Fail);
+    assert_eq!(failed.len(), honesty.len(), "{results:#?}");
+    assert_eq!(with(&results, Verdict::Pass), Vec::<String>::new());
+    let status = failed.iter().find(|line| line.starts_with(honesty[0])).unwrap();
+    assert!(status.contains("it reports Some(\"strict\"); seen from outside"), "{status}");
 }

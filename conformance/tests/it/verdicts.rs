@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clawproof::corpus::{Corpus, Record};
 use clawproof::oracle::matrix::{KillMatrix, Kills, digest};
-use clawproof::run::{Plan, Progress, Results, RunError, run};
+use clawproof::run::{Plan, Progress, Results, RunError, Shard, run};
 use clawproof::spec::Spec;
 use clawproof::target::manifest::Manifest;
 use clawproof::verdict::{Exit, Verdict};
@@ -217,9 +217,18 @@ fn matrix(corpus: &Corpus) -> KillMatrix {
 
 /// Plays the cases on the fake in a mode.
 pub(crate) async fn play(mode: &str, only: &[&str]) -> Result<Results, RunError> {
+    play_on(&fake::manifest(mode), only, None).await
+}
+
+/// Plays the cases on the fake that this manifest describes: all, the named ones, or a part.
+pub(crate) async fn play_on(
+    manifest: &str,
+    only: &[&str],
+    shard: Option<Shard>,
+) -> Result<Results, RunError> {
     let corpus = corpus();
     let own = std::env::current_exe().unwrap();
-    let manifest = Manifest::parse(&fake::manifest(mode), Path::new("fake.toml")).unwrap();
+    let manifest = Manifest::parse(manifest, Path::new("fake.toml")).unwrap();
     let program = clawproof::target::binary::Program::find(&manifest, Some(&own)).unwrap();
     let plan = Plan {
         profiles: manifest.profiles.clone(),
@@ -238,6 +247,8 @@ pub(crate) async fn play(mode: &str, only: &[&str]) -> Result<Results, RunError>
         seed: 1,
         jobs: 2,
         slow: false,
+        shard,
+        fail_fast: false,
     };
     let results = run(&plan, &Quiet).await;
     drop(program);
@@ -299,4 +310,28 @@ async fn an_unknown_case_or_profile_is_one_sentence() {
     let error = play("strict", &["PT-01"]).await.unwrap_err();
     assert_eq!(error.to_string(), "unknown case `PT-01`; did you mean `PT-001`?");
     assert_eq!(error.exit(), Exit::Usage);
+}
+
+#[tokio::test]
+async fn the_parts_of_a_run_hold_each_case_once_and_say_the_same() {
+    let whole = play("strict", &[]).await.unwrap();
+    let mut joined = BTreeMap::new();
+    for index in 1..=3 {
+        let manifest = fake::manifest("strict");
+        let part = play_on(&manifest, &[], Some(Shard { index, of: 3 })).await.unwrap();
+        assert!(part.partial && part.whole == whole.whole);
+        for case in part.cases {
+            assert!(joined.insert(case.case.clone(), case).is_none(), "a case is in two parts");
+        }
+    }
+    let stopped: Vec<String> =
+        joined.values().filter(|case| case.stopped).map(|case| case.surface.clone()).collect();
+    for case in &whole.cases {
+        let other = joined.get_mut(&case.case).expect("every case is in a part");
+        if stopped.contains(&other.surface) {
+            clawproof::run::control_of_benign(other);
+        }
+        assert_eq!((other.verdict, &other.legs), (case.verdict, &case.legs), "{}", case.case);
+    }
+    assert_eq!(joined.len(), whole.cases.len());
 }
