@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use clawproof::report::baseline::Baseline;
 use clawproof::report::json::Report;
-use clawproof::spec::{Level, Spec};
+use clawproof::spec::Level;
 use clawproof::target::manifest::Manifest;
 use clawproof::target::shipped;
 use clawproof::verdict::Exit;

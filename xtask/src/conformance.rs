@@ -43,13 +43,15 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
     let folder = workspace.scratch("conformance")?;
     // What an earlier run left must not be taken for this one's.
     let (report, certificate) = (folder.join("report.json"), folder.join("certificate.json"));
-    for stale in [&report, &certificate] {
+    let page = folder.join("report.html");
+    for stale in [&report, &page, &certificate] {
         if stale.exists() {
             std::fs::remove_file(stale).map_err(io("remove the last run's results"))?;
         }
     }
     let mut suite = workspace.program("release", "clawproof").arg("run");
     suite = suite.arg("--target").arg(&manifest).arg("--json").arg(&report);
+    suite = suite.arg("--html").arg(&page);
     if let Some(bin) = &options.bin {
         suite = suite.arg("--bin").arg(bin);
     } else if text.contains("${BIN}") {
@@ -66,7 +68,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
     }
     let outcome = suite.args(&options.suite).run();
     if report.is_file() {
-        eprintln!("report: {}", report.display());
+        eprintln!("report: {} and {}", report.display(), page.display());
     }
     if certificate.is_file() {
         let (file, key) = (certificate.display(), folder.join("signing-key.pub"));

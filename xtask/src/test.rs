@@ -43,6 +43,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
             None => Ended::NotChecked("not needed on this system".into()),
         })
     });
+    summary.step("browser", || Ok(browser(workspace)));
     summary.step("tests", || tests(workspace, &mut counted));
     summary.step("doc tests", || {
         workspace.cargo().args(["test", "--workspace", "--doc", "--locked", "--quiet"]).run()?;
@@ -73,6 +74,17 @@ fn clippy(workspace: &Workspace, what: &[&str]) -> Result<Ended, Failure> {
         .args(["--", "-D", "warnings"])
         .run()?;
     Ok(Ended::Passed(String::new()))
+}
+
+/// The tests of the HTML pages need a browser, and pass without one: what they showed is said here.
+fn browser(workspace: &Workspace) -> Ended {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    match names.iter().find_map(|name| find(name, &[&workspace.tool_bin()])) {
+        Some(at) => Ended::Passed(at.display().to_string()),
+        None => Ended::NotChecked(
+            "there is no chromium here: the HTML pages are not looked at in a browser".into(),
+        ),
+    }
 }
 
 /// nextest where it stands; its report in JUnit's form gives the counts.

@@ -157,13 +157,10 @@ fn made(args: &RunArgs) -> Result<Made, (Exit, String)> {
 fn block_on(plan: &Plan, quiet: bool) -> Result<clawproof::run::Results, (Exit, String)> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| (Exit::Harness, format!("no runtime: {error}")))?;
-    if !quiet {
-        eprintln!("seed {}", plan.seed);
-    }
     let progress: Box<dyn Progress> = match (quiet, std::io::stderr().is_terminal()) {
         (true, _) => Box::new(Silent),
-        (false, true) => Box::new(Bar::default()),
-        (false, false) => Box::new(Lines::default()),
+        (false, true) => Box::new(Seeded(plan.seed, Bar::default())),
+        (false, false) => Box::new(Seeded(plan.seed, Lines::default())),
     };
     runtime.block_on(async {
         // The run is dropped when the other branch wins: its targets and folders go with it.
@@ -197,6 +194,20 @@ async fn interrupted() {
 async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+/// Says the seed when the run begins, so that an interrupted one can be repeated too.
+struct Seeded<P>(u64, P);
+
+impl<P: Progress> Progress for Seeded<P> {
+    fn begin(&self, total: usize) {
+        eprintln!("seed {}", self.0);
+        self.1.begin(total);
+    }
+
+    fn ended(&self, case: &str, milliseconds: u64) {
+        self.1.ended(case, milliseconds);
     }
 }
 

@@ -80,14 +80,12 @@ impl Page {
 
     fn go(&mut self, file: &Path) {
         self.call("Page.navigate", json!({"url": format!("file://{}", file.display())}));
-        for _ in 0..200 {
-            let done = "document.readyState === 'complete' && location.protocol === 'file:'";
-            if self.value(done) == true {
-                return;
-            }
+        let done = "document.readyState === 'complete' && location.protocol === 'file:'";
+        let loaded = (0..200).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        panic!("the page did not load");
+            self.value(done) == true
+        });
+        assert!(loaded, "the page did not load");
     }
 
     fn call(&mut self, method: &str, parameters: Value) -> Value {

@@ -87,7 +87,9 @@ impl Model {
 /// What `error.no-panic` prevents: a runtime that takes every document of a model to be whole.
 #[cfg(feature = "knockout")]
 fn fall_over(answer: &Result<Answer, Rejection>) {
-    let unclosed = answer.as_ref().is_err_and(|rejection| rejection.cause().contains(crate::boundary::json::UNCLOSED));
+    let unclosed = answer
+        .as_ref()
+        .is_err_and(|rejection| rejection.cause().contains(crate::boundary::json::UNCLOSED));
     if unclosed && !crate::requirement::ERROR_NO_PANIC.enforced() {
         std::process::abort();
     }
