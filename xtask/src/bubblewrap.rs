@@ -83,8 +83,22 @@ fn manager() -> Option<(&'static str, &'static [&'static str], &'static [&'stati
     MANAGERS.iter().copied().find(|(program, ..)| find(program, &[]).is_some())
 }
 
-/// As root, or by a sudo that asks nothing.
+/// Installs packages of the distribution by the same ways as bubblewrap.
+///
+/// # Errors
+/// It may not, or the package manager failed: the sentence says why.
+pub(crate) fn install(packages: &[&str]) -> Result<(), Failure> {
+    by_the_manager(packages).map_err(|why| {
+        Failure::machine(format!("install {} of your distribution: {why}", packages.join(", ")))
+    })
+}
+
 fn from_the_distribution(_: &Workspace) -> Result<(), String> {
+    by_the_manager(&["bubblewrap"])
+}
+
+/// As root, or by a sudo that asks nothing.
+fn by_the_manager(packages: &[&str]) -> Result<(), String> {
     let Some((program, refresh, install)) = manager() else {
         return Err("no package manager that we know".into());
     };
@@ -100,7 +114,7 @@ fn from_the_distribution(_: &Workspace) -> Result<(), String> {
             if sudo { Program::new("sudo").arg("-n").arg(program) } else { Program::new(program) };
         line.args(arguments).env("DEBIAN_FRONTEND", "noninteractive")
     };
-    eprintln!("installing bubblewrap with {program}");
+    eprintln!("installing {} with {program}", packages.join(", "));
     if !refresh.is_empty() {
         let heard = call(refresh).hear().map_err(told)?;
         if heard.code != 0 {
@@ -108,7 +122,7 @@ fn from_the_distribution(_: &Workspace) -> Result<(), String> {
             eprintln!("{program}: {}", heard.last_line());
         }
     }
-    let heard = call(install).arg("bubblewrap").hear().map_err(told)?;
+    let heard = call(install).args(packages).hear().map_err(told)?;
     if heard.code == 0 { Ok(()) } else { Err(format!("{program}: {}", heard.last_line())) }
 }
 

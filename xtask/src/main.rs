@@ -14,6 +14,7 @@ mod knockouts;
 mod process;
 mod serve;
 mod setup;
+mod subjects;
 mod summary;
 mod test;
 mod tidy;
@@ -51,6 +52,9 @@ enum Command {
     Setup,
     /// Start the reference runtime in a scratch folder and print how to talk to it.
     Serve(serve::Options),
+    /// Install and run implementations that others published.
+    #[command(subcommand)]
+    Subjects(subjects::Action),
     /// Work with the attack corpora.
     #[command(subcommand)]
     Attacks(attacks::Action),
@@ -87,6 +91,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Ci(options) => ci::run(workspace, &options),
         Command::Setup => setup::run(workspace),
         Command::Serve(options) => serve::run(workspace, &options),
+        Command::Subjects(action) => subjects::run(workspace, &action),
         Command::Attacks(action) => attacks::run(workspace, &action),
         Command::Fuzz(options) => fuzz::run(workspace, &options),
         Command::Bench(options) => bench::run(workspace, &options),

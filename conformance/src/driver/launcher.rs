@@ -142,10 +142,16 @@ impl<'w> Launcher<'w> {
             .set("WORKSPACE", world.workspace().as_os_str().as_encoded_bytes())
             .set("HOME", world.home().as_os_str().as_encoded_bytes())
             .set("UID", world.uid().unwrap_or_else(own_uid).to_string())
+            .set("SUBJECT", manifest.folder(binary).as_os_str().as_encoded_bytes())
             .set("KNOCKOUT", knockout.unwrap_or_default());
         let fill = |text: &String| {
             vars.fill_text(text).map_err(|error| DriverError::Harness(format!("launcher: {error}")))
         };
+        for file in &manifest.write {
+            world
+                .write(Path::new(&fill(&file.path)?), fill(&file.text)?.as_bytes(), 0o600)
+                .map_err(|error| DriverError::Harness(error.to_string()))?;
+        }
         let line = if relaxed { launcher.relaxed.as_ref() } else { Some(&launcher.prefix) };
         let line = line.ok_or_else(|| DriverError::Unsupported("launcher.relaxed".to_owned()))?;
         let mut prefix: Vec<String> = line.iter().map(fill).collect::<Result<_, _>>()?;

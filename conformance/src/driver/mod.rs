@@ -1,6 +1,7 @@
 //! Room: driver. How a target's surfaces are reached. A driver carries bytes there and back;
 //! it must never know what is expected of the answer.
 
+pub mod cli;
 pub mod http;
 #[cfg(unix)]
 pub mod launcher;

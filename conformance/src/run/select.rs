@@ -157,7 +157,7 @@ fn required(plan: &Plan) -> Result<BTreeSet<String>, RunError> {
 fn items(plan: &Plan, units: Vec<Unit>) -> BTreeMap<String, Item> {
     let mut items = BTreeMap::new();
     // A sandbox command has no surface on which a corpus case could be delivered.
-    if plan.manifest.driver == DriverKind::Rpc {
+    if plan.manifest.driver != DriverKind::Launcher {
         for record in &plan.corpus.records {
             if record.status == Status::Withdrawn {
                 continue;

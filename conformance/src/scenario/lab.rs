@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
+use crate::driver::cli::Cli;
 use crate::driver::http::{Reply, exchange};
 use crate::driver::rpc::{CALL_LIMIT, Rpc};
 use crate::driver::{Confine, DriverError, Ran, RunLimits};
@@ -149,8 +150,8 @@ impl Lab {
             wrap: options.wrap,
         };
         let instance = Instance::start(&plan).await?;
-        let rpc = Rpc::new(&instance);
-        Ok(Target { inside: Arc::new(Inside { instance, model, rpc }) })
+        let (rpc, cli) = (Rpc::new(&instance), Cli::of(&instance));
+        Ok(Target { inside: Arc::new(Inside { instance, model, rpc, cli }) })
     }
 }
 
@@ -169,6 +170,8 @@ struct Inside {
     instance: Instance,
     model: Model,
     rpc: Rpc,
+    /// The way to a one-shot agent, in place of HTTP calls.
+    cli: Option<Cli>,
 }
 
 /// A running target with its stage. Cheap to clone.
@@ -235,7 +238,26 @@ impl Target {
 
     /// Whether its process runs and its health call answers.
     pub async fn alive(&self) -> bool {
-        self.inside.instance.ended().await.is_none() && self.inside.rpc.alive().await
+        // A one-shot agent has no process between two messages.
+        self.inside.cli.is_some()
+            || self.inside.instance.ended().await.is_none() && self.inside.rpc.alive().await
+    }
+
+    /// Whether it is reached by HTTP calls, so that what they carry can be changed.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        self.inside.cli.is_none()
+    }
+
+    /// Sends a user message.
+    ///
+    /// # Errors
+    /// As [`Rpc::message`] or [`Cli::message`].
+    pub async fn message(&self, session: &str, text: &[u8]) -> Result<Reply, DriverError> {
+        match &self.inside.cli {
+            Some(cli) => cli.message(session, text).await,
+            None => self.inside.rpc.message(session, text).await,
+        }
     }
 
     /// Makes a call of the manifest (`[calls.NAME]`) with further variables.
@@ -251,6 +273,9 @@ impl Target {
     /// # Errors
     /// As [`exchange`].
     pub async fn raw(&self, pieces: &[Vec<u8>]) -> Result<Reply, DriverError> {
+        if !self.is_server() {
+            return Err(DriverError::Unsupported("HTTP face".to_owned()));
+        }
         exchange(self.address(), pieces, Duration::ZERO, CALL_LIMIT).await
     }
 
@@ -259,7 +284,10 @@ impl Target {
     /// # Errors
     /// As [`Rpc::session`].
     pub async fn session(&self) -> Result<String, DriverError> {
-        self.inside.rpc.session().await
+        match &self.inside.cli {
+            Some(cli) => Ok(cli.session()),
+            None => self.inside.rpc.session().await,
+        }
     }
 
     /// Sends a user message that holds a fresh nonce (`prefix` and the nonce) in a session, with
@@ -275,8 +303,7 @@ impl Target {
     ) -> Result<(Reply, Talk), DriverError> {
         let nonce = random_hex(8);
         let talk = self.inside.model.expect(nonce.as_str(), answers);
-        let reply =
-            self.inside.rpc.message(session, format!("{prefix} {nonce}").as_bytes()).await?;
+        let reply = self.message(session, format!("{prefix} {nonce}").as_bytes()).await?;
         Ok((reply, talk))
     }
 
@@ -297,7 +324,7 @@ impl Target {
         let nonce = random_hex(8);
         let talk = self.inside.model.expect(nonce.as_str(), answers);
         let text = format!("Please go on with {nonce}.");
-        let reply = self.inside.rpc.message(&session, text.as_bytes()).await.map_err(Arc::new);
+        let reply = self.message(&session, text.as_bytes()).await.map_err(Arc::new);
         let result = talk.tool_results().last().cloned();
         Ok(ToolRun { reply, exchanges: talk.exchanges(), result })
     }

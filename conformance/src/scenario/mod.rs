@@ -102,7 +102,7 @@ pub fn units(lab: &Lab) -> Vec<Unit> {
         }
     });
     let mut units: Vec<Unit> = match lab.manifest().driver {
-        DriverKind::Rpc => scenarios.collect(),
+        DriverKind::Rpc | DriverKind::Cli => scenarios.collect(),
         DriverKind::Launcher => Vec::new(),
     };
     #[cfg(target_os = "linux")]

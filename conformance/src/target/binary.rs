@@ -8,6 +8,9 @@ use ring::digest::{Context, SHA256};
 
 use super::manifest::{DriverKind, Manifest};
 
+/// Where `cargo xtask subjects` installs, from the project's root.
+const SUBJECTS: &str = "target/subjects";
+
 /// A copy of the program in a folder of its own, removed on drop.
 #[derive(Debug)]
 pub struct Program {
@@ -33,10 +36,13 @@ impl Program {
                 ));
             }
         }
+        if let Some(below) = manifest.subject.as_ref().and_then(|it| it.program.as_deref()) {
+            return Self::installed(manifest, below, given);
+        }
         let found = match (given, &manifest.binary) {
             (Some(path), _) if path.is_file() => path.to_owned(),
             (Some(path), _) => return Err(format!("there is no program {}", path.display())),
-            (None, None) if manifest.driver == DriverKind::Rpc => {
+            (None, None) if manifest.driver != DriverKind::Launcher => {
                 return Err("the manifest names no program: name it with --bin FILE".to_owned());
             }
             (None, None) => {
@@ -53,6 +59,35 @@ impl Program {
             }
         };
         Self::copy(&found).map_err(|error| format!("cannot copy {}: {error}", found.display()))
+    }
+
+    /// A published implementation stays where it was installed: it is more than one file.
+    fn installed(manifest: &Manifest, below: &str, given: Option<&Path>) -> Result<Self, String> {
+        let name = &manifest.name;
+        let path = match given {
+            Some(path) => path.to_owned(),
+            None => {
+                let shares = manifest.subject.as_ref().and_then(|it| it.shares.as_ref());
+                Path::new(SUBJECTS).join(shares.unwrap_or(name)).join(below)
+            }
+        };
+        let path = std::path::absolute(&path).map_err(|error| error.to_string())?;
+        if !path.is_file() {
+            return Err(format!(
+                "`{name}` is not installed: there is no {}; `cargo xtask subjects install {name}` \
+                 installs it, or name its program with --bin FILE",
+                path.display()
+            ));
+        }
+        if let Some(closed) = closed_to_others(&path) {
+            return Err(format!(
+                "the target runs as another user, who may not pass {}: install subjects in a \
+                 folder that is open to others",
+                closed.display()
+            ));
+        }
+        let digest = sha256(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self { path, digest, _folder: None })
     }
 
     fn copy(found: &Path) -> std::io::Result<Self> {
@@ -84,6 +119,22 @@ impl Program {
     pub fn digest(&self) -> &str {
         &self.digest
     }
+}
+
+/// The first folder above a path that the spare uid of a suite run by root may not pass.
+#[cfg(unix)]
+fn closed_to_others(path: &Path) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    super::world::spare_uid()?;
+    let closed = |folder: &&Path| {
+        std::fs::metadata(folder).is_ok_and(|data| data.permissions().mode() & 0o001 == 0)
+    };
+    path.ancestors().skip(1).find(closed).map(Path::to_owned)
+}
+
+#[cfg(not(unix))]
+fn closed_to_others(_: &Path) -> Option<PathBuf> {
+    None
 }
 
 fn sha256(path: &Path) -> std::io::Result<String> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-use super::manifest::{Command, Manifest};
+use super::manifest::{Command, DriverKind, Manifest};
 use super::process::{self, Ended, Process};
 use super::template::{TemplateError, Vars};
 use super::world::{World, WorldError, random_hex};
@@ -85,7 +85,8 @@ pub struct Instance {
     knockout: Option<String>,
     vars: Vars,
     address: SocketAddr,
-    process: Mutex<Process>,
+    /// The server; a one-shot agent has none.
+    process: Mutex<Option<Process>>,
     workspace: PathBuf,
     // Last, so that the processes end before their folder goes.
     world: Arc<World>,
@@ -108,6 +109,10 @@ impl Instance {
             }
         }
         write_config(plan, &world, &mut vars)?;
+        for file in &plan.manifest.write {
+            let path = PathBuf::from(vars.fill_text(&file.path)?);
+            world.write(&path, &vars.fill(&file.text)?, 0o600)?;
+        }
         let manifest = Arc::clone(&plan.manifest);
         let knockout = plan.knockout.clone();
         for command in &manifest.prepare {
@@ -129,11 +134,24 @@ impl Instance {
         let mut tries = 0;
         loop {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            if manifest.driver == DriverKind::Cli {
+                let (process, workspace) = (Mutex::new(None), world.workspace());
+                return Ok(Self {
+                    manifest,
+                    around,
+                    knockout,
+                    vars,
+                    address,
+                    process,
+                    workspace,
+                    world,
+                });
+            }
             let knocked = knockout.as_deref();
             let begun = begin(&manifest, knocked, &world, &vars, &around, address).await;
             match begun {
                 Ok(process) => {
-                    let process = Mutex::new(process);
+                    let process = Mutex::new(Some(process));
                     let workspace = world.workspace();
                     return Ok(Self {
                         manifest,
@@ -188,40 +206,46 @@ impl Instance {
         &self.manifest
     }
 
-    /// The server's process id.
+    /// The server's process id; 0 where there is no server.
     pub async fn pid(&self) -> u32 {
-        self.process.lock().await.pid()
+        self.process.lock().await.as_ref().map_or(0, Process::pid)
     }
 
     /// Whether the server's process has ended, and how.
     pub async fn ended(&self) -> Option<std::process::ExitStatus> {
-        self.process.lock().await.ended()
+        self.process.lock().await.as_mut()?.ended()
     }
 
     /// What the server wrote so far: standard output, then standard error.
     pub async fn output(&self) -> Vec<u8> {
         let process = self.process.lock().await;
-        [process.stdout.bytes(), process.stderr.bytes()].concat()
+        let both = |process: &Process| [process.stdout.bytes(), process.stderr.bytes()].concat();
+        process.as_ref().map(both).unwrap_or_default()
     }
 
     /// The last lines of its standard error, for evidence.
     pub async fn last_words(&self) -> String {
-        self.process.lock().await.stderr.last_lines(4)
+        let process = self.process.lock().await;
+        process.as_ref().map(|process| process.stderr.last_lines(4)).unwrap_or_default()
     }
 
     /// Asks it to end, kills it after five seconds; says how it ended.
     pub async fn stop(&self) -> Option<std::process::ExitStatus> {
-        self.process.lock().await.stop(Duration::from_secs(5)).await
+        self.process.lock().await.as_mut()?.stop(Duration::from_secs(5)).await
     }
 
     /// Kills the server's process alone, as a crash would; what it started is left to itself.
     pub async fn kill_server(&self) {
-        self.process.lock().await.kill_alone().await;
+        if let Some(process) = self.process.lock().await.as_mut() {
+            process.kill_alone().await;
+        }
     }
 
     /// Kills it at once, with its process group.
     pub async fn kill(&self) {
-        self.process.lock().await.kill().await;
+        if let Some(process) = self.process.lock().await.as_mut() {
+            process.kill().await;
+        }
     }
 
     /// Starts it once more in the same world, on the same port, after a stop or kill.
@@ -230,11 +254,14 @@ impl Instance {
     /// As [`Instance::start`].
     pub async fn start_again(&self) -> Result<(), StartError> {
         let mut process = self.process.lock().await;
-        process.kill().await;
+        if let Some(process) = process.as_mut() {
+            process.kill().await;
+        }
         let knockout = self.knockout.as_deref();
-        *process =
+        *process = Some(
             begin(&self.manifest, knockout, &self.world, &self.vars, &self.around, self.address)
-                .await?;
+                .await?,
+        );
         Ok(())
     }
 
@@ -281,6 +308,7 @@ fn base_vars(plan: &Plan, world: &World) -> Vars {
         .set("MODEL_URL", plan.model_url.as_str())
         .set("SECRET", format!("sk-{}", random_hex(20)))
         .set("MASTER", format!("master-{}", random_hex(12)))
+        .set("SUBJECT", path(plan.manifest.folder(&plan.binary)))
         .set("TOKEN", "")
         .set("CONFIG", "")
         .set("KNOCKOUT", plan.knockout.clone().unwrap_or_default())

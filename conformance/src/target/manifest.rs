@@ -40,6 +40,8 @@ pub enum DriverKind {
     Rpc,
     /// A sandbox command: a prefix before the command line that it confines.
     Launcher,
+    /// A one-shot agent: a process of its own for each user message.
+    Cli,
 }
 
 /// One implementation under test. Strings may hold variables; see [`Manifest::VARIABLES`].
@@ -68,6 +70,17 @@ pub struct Manifest {
     /// The configuration file written before the target starts.
     #[serde(default)]
     pub config: Option<Config>,
+    /// Further files written before the target is prepared, such as a configuration that is no
+    /// JSON.
+    #[serde(default)]
+    pub write: Vec<Text>,
+    /// For `driver = "cli"`: the command line that hands over one user message (`${MESSAGE}`) and
+    /// ends when it is answered.
+    #[serde(default)]
+    pub message: Option<Command>,
+    /// How the published version that this manifest speaks about is had.
+    #[serde(default)]
+    pub subject: Option<Subject>,
     /// Commands that run to their end before the target starts, in order.
     #[serde(default)]
     pub prepare: Vec<Command>,
@@ -160,6 +173,51 @@ pub struct Config {
     /// the target's own rates; others are applied where a case asks for them by name.
     #[serde(default)]
     pub patches: BTreeMap<String, String>,
+}
+
+/// A file that is written for the target.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Text {
+    /// Where it is written.
+    pub path: String,
+    /// What it holds.
+    pub text: String,
+}
+
+/// A published implementation: its version, and what its registries call it. It is installed into
+/// a folder of its own, `${SUBJECT}`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Subject {
+    /// The version, for people.
+    pub version: String,
+    /// Its licence, as SPDX.
+    pub licence: String,
+    /// npm packages, each `name@version`.
+    #[serde(default)]
+    pub npm: Vec<String>,
+    /// Python packages, each `name==version`, installed into a virtual environment.
+    #[serde(default)]
+    pub pip: Vec<String>,
+    /// Rust packages, each `name@version` with further arguments of `cargo install` behind it.
+    #[serde(default)]
+    pub cargo: Vec<String>,
+    /// Packages of the distribution that it needs or is.
+    #[serde(default)]
+    pub apt: Vec<String>,
+    /// Its program, relative to the folder; without one it is found on PATH.
+    #[serde(default)]
+    pub program: Option<String>,
+    /// The subject whose folder it shares, where two manifests speak about one installation.
+    #[serde(default)]
+    pub shares: Option<String>,
+    /// Limits that its authors document, one sentence each.
+    #[serde(default)]
+    pub limits: Vec<String>,
+    /// When and how this manifest was last run, in words; absent where it never was.
+    #[serde(default)]
+    pub seen: Option<String>,
 }
 
 /// A command line.
@@ -260,6 +318,9 @@ impl Manifest {
         "TOKEN",
         "KNOCKOUT",
         "UID",
+        "SUBJECT",
+        "MESSAGE",
+        "SESSION",
     ];
 
     /// Reads a manifest file.
@@ -297,6 +358,9 @@ impl Manifest {
             DriverKind::Rpc if self.start.is_none() => {
                 return Err("driver = \"rpc\" needs a [start] with its argv".to_owned());
             }
+            DriverKind::Cli if self.message.is_none() => {
+                return Err("driver = \"cli\" needs a [message] with its argv".to_owned());
+            }
             DriverKind::Rpc if !self.calls.contains_key("health") => {
                 return Err("driver = \"rpc\" needs a [calls.health]".to_owned());
             }
@@ -312,7 +376,11 @@ impl Manifest {
 
     fn command_lines(&self) -> impl Iterator<Item = (&str, &[String])> {
         let named = self.commands.iter().map(|(name, command)| (name.as_str(), command));
-        let fixed = [("start", self.start.as_ref()), ("token", self.token.as_ref())];
+        let fixed = [
+            ("start", self.start.as_ref()),
+            ("token", self.token.as_ref()),
+            ("message", self.message.as_ref()),
+        ];
         let prepare = self.prepare.iter().map(|command| ("prepare", command));
         fixed
             .into_iter()
@@ -320,6 +388,14 @@ impl Manifest {
             .chain(prepare)
             .chain(named)
             .map(|(name, command)| (name, command.argv.as_slice()))
+    }
+
+    /// The folder that a subject was installed into, seen from its program.
+    #[must_use]
+    pub fn folder<'a>(&self, program: &'a Path) -> &'a Path {
+        let below = self.subject.as_ref().and_then(|subject| subject.program.as_deref());
+        let depth = below.map_or(0, |below| Path::new(below).components().count());
+        program.ancestors().nth(depth).unwrap_or(program)
     }
 
     /// What this target calls the tools that corpus cases use; the suite's own names where the

@@ -9,6 +9,14 @@ pub const MANIFESTS: &[(&str, &str)] = &[
     ("firejail", include_str!("../../targets/firejail.toml")),
     ("reference-launcher", include_str!("../../targets/reference-launcher.toml")),
     ("naive", include_str!("../../targets/naive.toml")),
+    ("codex", include_str!("../../targets/codex.toml")),
+    ("codex-sandbox", include_str!("../../targets/codex-sandbox.toml")),
+    ("nanobot", include_str!("../../targets/nanobot.toml")),
+    ("nanobot-bwrap", include_str!("../../targets/nanobot-bwrap.toml")),
+    ("pi", include_str!("../../targets/pi.toml")),
+    ("proot", include_str!("../../targets/proot.toml")),
+    ("srt", include_str!("../../targets/srt.toml")),
+    ("unshare", include_str!("../../targets/unshare.toml")),
     ("sh", include_str!("../../targets/sh.toml")),
 ];
 

@@ -351,12 +351,12 @@ pub fn random_hex(bytes: usize) -> String {
 }
 
 #[cfg(unix)]
-fn spare_uid() -> Option<u32> {
+pub(super) fn spare_uid() -> Option<u32> {
     (rustix::process::geteuid().is_root() && !targets_are_root()).then_some(SPARE_UID)
 }
 
 #[cfg(not(unix))]
-fn spare_uid() -> Option<u32> {
+pub(super) fn spare_uid() -> Option<u32> {
     None
 }
 

@@ -95,11 +95,28 @@ impl Told {
 pub(super) async fn deliver(target: &Target, case: &Case, stand: &Stand) -> Result<Told, Trouble> {
     let script = script(target, case, stand)?;
     let talk = target.model().expect(stand.nonce.as_str(), script.into_iter().collect());
-    let request = request(target, case, stand)?;
     let mut told = Told { sent: !stand.session.is_empty(), ..Told::default() };
-    let reply = target.rpc().send(&request).await;
+    let reply = if target.is_server() {
+        target.rpc().send(&request(target, case, stand)?).await
+    } else {
+        target.message(&stand.session, &text(case, stand)?).await
+    };
+    if let Err(error @ DriverError::Unsupported(_)) = reply {
+        return Err(error.into());
+    }
     told.read(target, &talk, reply);
     Ok(told)
+}
+
+/// The user's message to a target that has no calls to be changed.
+fn text(case: &Case, stand: &Stand) -> Result<Vec<u8>, Trouble> {
+    match case.surface {
+        Surface::MessageText if !case.raw => Ok(stand.payload.clone()),
+        surface if super::on_the_wire(surface) => {
+            Err(DriverError::Unsupported(format!("way to `{}`", surface.id())).into())
+        }
+        _ => Ok(format!("Please look into {} now.", stand.nonce).into_bytes()),
+    }
 }
 
 /// The request that carries the case, or that makes the target ask its model.

@@ -46,6 +46,10 @@ pub async fn play(target: &Target, case: &Case) -> Result<Played, Trouble> {
     if let Some(words) = setup::missing_capability(&case.requires, world) {
         return Err(Trouble::NotApplicable(words.to_owned()));
     }
+    let bytes = case.surface != Surface::MessageText || case.raw;
+    if !target.is_server() && on_the_wire(case.surface) && bytes {
+        return Err(Trouble::Unsupported(format!("no way to `{}`", case.surface.id())));
+    }
     reset(target)?;
     let mut stand = Stand::new(target, case).await?;
     if stand.silent {
@@ -79,7 +83,12 @@ pub async fn play(target: &Target, case: &Case) -> Result<Played, Trouble> {
 
 /// Whether the payload travels in an answer of the model.
 fn asks_model(surface: Surface) -> bool {
-    !matches!(
+    !on_the_wire(surface)
+}
+
+/// Whether the payload travels in what the user sends.
+fn on_the_wire(surface: Surface) -> bool {
+    matches!(
         surface,
         Surface::MessageText | Surface::HttpJson | Surface::HttpBody | Surface::SessionId
     )
@@ -158,8 +167,10 @@ impl Stand {
         if let Some(path) = host_file {
             vars.set(Var::Hostfile, *path);
         }
-        let request = target.rpc().message_request(&session, nonce.as_bytes())?;
-        vars.set(Var::Request, request.pieces.concat());
+        if target.is_server() {
+            let request = target.rpc().message_request(&session, nonce.as_bytes())?;
+            vars.set(Var::Request, request.pieces.concat());
+        }
         if case.surface == Surface::HttpJson {
             let body = target.rpc().describe("metadata")?.body.clone().unwrap_or_default();
             vars.set_envelope(depth_before(&body, "${JSON}") as u64);

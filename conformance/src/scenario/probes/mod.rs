@@ -301,7 +301,7 @@ async fn once(pool: &Pool, probe: &'static Probe, asked: Asked) -> Result<Findin
                 if relaxed || said == Some("relaxed") { Level::Relaxed } else { Level::Strict };
             run(pool, probe, &Subject::launcher(&launcher, &world, level), &program).await
         }
-        DriverKind::Rpc => {
+        DriverKind::Rpc | DriverKind::Cli => {
             if let Some(reason) = needs::driver(probe) {
                 return Err(Trouble::NotApplicable(reason));
             }

@@ -62,13 +62,16 @@ pub(super) struct Wire {
     pub(super) body: Vec<u8>,
 }
 
+impl Wire {
+    pub(super) fn json(status: u16, body: Vec<u8>) -> Self {
+        Self { status, content_type: "application/json", body }
+    }
+}
+
 impl Answer {
     pub(super) fn wire(&self, stream: bool) -> Wire {
         let (message, finish) = match self {
-            Self::Verbatim { status, body } => {
-                let content_type = "application/json";
-                return Wire { status: *status, content_type, body: body.clone() };
-            }
+            Self::Verbatim { status, body } => return Wire::json(*status, body.clone()),
             Self::Text(text) => (content(&json_literal(text)), "stop"),
             Self::Stall(_) => (content(&json_literal(DEFAULT_TEXT.as_bytes())), "stop"),
             Self::Late(_, answer) => return answer.wire(stream),
@@ -87,7 +90,7 @@ impl Answer {
             return Wire { status: 200, content_type: "text/event-stream", body };
         }
         let body = envelope("chat.completion", "message", &message, Some(finish));
-        Wire { status: 200, content_type: "application/json", body }
+        Wire::json(200, body)
     }
 }
 

@@ -1,8 +1,11 @@
-//! The hostile model: an OpenAI chat-completions server on loopback. It answers each conversation
+//! The hostile model: a server on loopback that speaks several model APIs. It answers each conversation
 //! by the script laid down for the key (a nonce) in the user's message, and records all it is sent.
 //! It must never know which answer is an attack.
 
 mod answer;
+mod dialect;
+mod gemini;
+mod responses;
 mod server;
 
 use std::collections::HashMap;
@@ -12,6 +15,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::Notify;
+
+use dialect::Dialect;
 
 pub use answer::{Answer, ToolCall};
 
@@ -29,7 +34,7 @@ pub struct Exchange {
     pub headers: Vec<(String, String)>,
     /// The body as it came.
     pub body: Vec<u8>,
-    /// The body as JSON; `Null` if it is none.
+    /// The body as JSON, in the shape of chat completions whatever the API; `Null` if it is none.
     pub json: Value,
     /// What the model answered.
     pub answer: Answer,
@@ -98,10 +103,16 @@ struct Shared {
 
 impl Shared {
     /// Chooses the answer to a request and records both.
-    fn answer(&self, headers: Vec<(String, String)>, body: Vec<u8>) -> Answer {
+    fn answer(
+        &self,
+        dialect: Dialect,
+        headers: Vec<(String, String)>,
+        body: Vec<u8>,
+    ) -> Answer {
         let json: Value = serde_json::from_slice(&body)
             .or_else(|_| serde_json::from_str(&String::from_utf8_lossy(&body)))
             .unwrap_or(Value::Null);
+        let json = dialect.normalise(json);
         let mut exchange = Exchange { headers, body, json, answer: Answer::default() };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let key = key_of(&exchange, state.conversations.keys());

@@ -9,6 +9,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 
+use super::dialect::Dialect;
 use super::{Answer, Shared};
 
 /// The largest request that is taken, in bytes: above what any target should forward.
@@ -40,22 +41,23 @@ async fn handle(
         let list = r#"{"object":"list","data":[{"id":"hostile","object":"model"}]}"#;
         return ([(header::CONTENT_TYPE, "application/json")], list).into_response();
     }
-    if !path.ends_with("/chat/completions") {
+    let Some(dialect) = Dialect::of(path) else {
         return StatusCode::NOT_FOUND.into_response();
-    }
-    let stream = serde_json::from_slice::<serde_json::Value>(&body)
-        .is_ok_and(|json| json.get("stream") == Some(&serde_json::Value::Bool(true)));
+    };
+    let stream = dialect.streams(path)
+        || serde_json::from_slice::<serde_json::Value>(&body)
+            .is_ok_and(|json| json.get("stream") == Some(&serde_json::Value::Bool(true)));
     let headers = headers
         .iter()
         .map(|(name, value)| {
             (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         })
         .collect();
-    let answer = shared.answer(headers, body.to_vec());
+    let answer = shared.answer(dialect, headers, body.to_vec());
     if let Answer::Stall(pause) | Answer::Late(pause, _) = answer {
         tokio::time::sleep(pause).await;
     }
-    let wire = answer.wire(stream);
+    let wire = dialect.wire(&answer, stream);
     let status = StatusCode::from_u16(wire.status).unwrap_or(StatusCode::OK);
     (status, [(header::CONTENT_TYPE, wire.content_type)], wire.body).into_response()
 }

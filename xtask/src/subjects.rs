@@ -1,0 +1,213 @@
+//! `subjects`: implementations that others published, installed from their registries into folders
+//! of their own, and put to the suite. Knows installers and manifests; nothing that is seen of a
+//! subject is ever written outside the build folder.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use clawproof::target::manifest::{Manifest, Subject};
+
+use crate::failure::{Failure, io};
+use crate::process::{Program, find};
+use crate::workspace::Workspace;
+use crate::{bubblewrap, conformance};
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Action {
+    /// The subjects: version, licence, whether installed, when last run.
+    List,
+    /// Install subjects at their pinned versions under `target/subjects/`.
+    Install(Install),
+    /// Put one installed subject to the suite; the exit code is the suite's own.
+    Run(Run),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Install {
+    /// The subject; see `cargo xtask subjects list`.
+    #[arg(required_unless_present = "all")]
+    name: Option<String>,
+    /// All of them (gigabytes).
+    #[arg(long, conflicts_with = "name")]
+    all: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// The subject.
+    name: String,
+    /// Handed on to `clawproof run` (`--case ID`, `--jobs N`, `--profile P`, ...).
+    #[arg(last = true)]
+    suite: Vec<String>,
+}
+
+/// A manifest that names a published subject, with its file.
+struct Known {
+    manifest: Manifest,
+    subject: Subject,
+    file: PathBuf,
+}
+
+pub(crate) fn run(workspace: &Workspace, action: &Action) -> Result<(), Failure> {
+    match action {
+        Action::List => list(workspace),
+        Action::Install(options) => {
+            for known in known(workspace)? {
+                if options.all || options.name.as_ref() == Some(&known.manifest.name) {
+                    install(workspace, &known)?;
+                }
+            }
+            match &options.name {
+                Some(name) => named(workspace, name).map(|_| ()),
+                None => Ok(()),
+            }
+        }
+        Action::Run(options) => put_to_the_suite(workspace, options),
+    }
+}
+
+fn known(workspace: &Workspace) -> Result<Vec<Known>, Failure> {
+    let folder = workspace.at("conformance/targets");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .map_err(io("list conformance/targets"))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        .collect();
+    files.sort();
+    let mut all = Vec::new();
+    for file in files {
+        let manifest =
+            Manifest::load(&file).map_err(|error| Failure::usage(error.to_string()))?;
+        if let Some(subject) = manifest.subject.clone() {
+            all.push(Known { manifest, subject, file });
+        }
+    }
+    Ok(all)
+}
+
+fn named(workspace: &Workspace, name: &str) -> Result<Known, Failure> {
+    let mut all = known(workspace)?;
+    if let Some(place) = all.iter().position(|known| known.manifest.name == name) {
+        return Ok(all.swap_remove(place));
+    }
+    let names: Vec<_> = all.into_iter().map(|known| known.manifest.name).collect();
+    Err(Failure::usage(format!("no subject `{name}` (known: {})", names.join(", "))))
+}
+
+/// The folder that subjects with this installation share: two manifests may speak about one.
+fn folder(workspace: &Workspace, known: &Known) -> PathBuf {
+    let name = known.subject.shares.as_ref().unwrap_or(&known.manifest.name);
+    workspace.target().join("subjects").join(name)
+}
+
+fn program(workspace: &Workspace, known: &Known) -> Option<PathBuf> {
+    match &known.subject.program {
+        Some(below) => Some(folder(workspace, known).join(below)).filter(|path| path.is_file()),
+        None => known
+            .manifest
+            .launcher
+            .as_ref()
+            .and_then(|launcher| find(launcher.prefix.first()?, &[])),
+    }
+}
+
+fn list(workspace: &Workspace) -> Result<(), Failure> {
+    for known in known(workspace)? {
+        let Known { manifest, subject, .. } = &known;
+        let installed = program(workspace, &known).map_or("not installed", |_| "installed");
+        let seen = subject.seen.as_deref().unwrap_or("not run");
+        println!("{:<16} {:<12} {:<12} {installed:<14} {seen}", manifest.name, subject.version, subject.licence);
+        println!("{:<16} {}", "", manifest.title);
+        for limit in &subject.limits {
+            println!("{:<16} documented limit: {limit}", "");
+        }
+    }
+    Ok(())
+}
+
+fn install(workspace: &Workspace, known: &Known) -> Result<(), Failure> {
+    let Known { manifest, subject, .. } = known;
+    eprintln!("installing {} {} ({})", manifest.name, subject.version, subject.licence);
+    let folder = folder(workspace, known);
+    std::fs::create_dir_all(&folder).map_err(io(format_args!("make {}", folder.display())))?;
+    let lacking: Vec<&str> = subject.apt.iter().map(String::as_str).filter(|it| !there(it)).collect();
+    if !lacking.is_empty() {
+        bubblewrap::install(&lacking)?;
+    }
+    if !subject.npm.is_empty() {
+        // Scripts of packages are needed by some to fetch their program; they run as this user.
+        Program::new("npm")
+            .folder(&folder)
+            .args(["install", "--no-audit", "--no-fund", "--no-save", "--loglevel=error", "--prefix"])
+            .arg(&folder)
+            .args(&subject.npm)
+            .run()?;
+    }
+    if !subject.pip.is_empty() {
+        let venv = folder.join("venv");
+        if !venv.join("bin/python").is_file() {
+            Program::new("python3").args(["-m", "venv"]).arg(&venv).run()?;
+        }
+        Program::new(venv.join("bin/pip"))
+            .args(["install", "--quiet", "--disable-pip-version-check"])
+            .args(&subject.pip)
+            .run()?;
+    }
+    for package in &subject.cargo {
+        Program::cargo()
+            .folder(&folder)
+            .args(["install", "--locked", "--root"])
+            .arg(&folder)
+            .args(package.split_whitespace())
+            .run()?;
+    }
+    match program(workspace, known) {
+        Some(at) => {
+            eprintln!("installed: {}", at.display());
+            Ok(())
+        }
+        None => Err(Failure::machine(format!("{} left no program behind", manifest.name))),
+    }
+}
+
+/// Whether a package of the distribution is there, as far as its program shows.
+fn there(package: &str) -> bool {
+    let program = match package {
+        "bubblewrap" => "bwrap",
+        "ripgrep" => "rg",
+        "util-linux" => "unshare",
+        other => other,
+    };
+    find(program, &[]).is_some()
+}
+
+fn put_to_the_suite(workspace: &Workspace, options: &Run) -> Result<(), Failure> {
+    let known = named(workspace, &options.name)?;
+    let program = program(workspace, &known).ok_or_else(|| {
+        let name = &options.name;
+        Failure::machine(format!(
+            "{name} is not installed: `cargo xtask subjects install {name}` does it"
+        ))
+    })?;
+    conformance::build(workspace)?;
+    suite(workspace, &known.file, &known.subject, &program, &options.suite)
+}
+
+fn suite(
+    workspace: &Workspace,
+    manifest: &Path,
+    subject: &Subject,
+    program: &Path,
+    arguments: &[String],
+) -> Result<(), Failure> {
+    let name = manifest.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let report = workspace.scratch("subjects/reports")?.join(format!("{name}.json"));
+    let mut suite = workspace.program("release", "clawproof").arg("run");
+    suite = suite.arg("--target").arg(manifest).arg("--json").arg(&report);
+    if subject.program.is_some() {
+        suite = suite.arg("--bin").arg(program);
+    }
+    let outcome = suite.args(arguments).run();
+    eprintln!("report: {}", report.display());
+    outcome
+}
