@@ -146,7 +146,7 @@ fn install(workspace: &Workspace, known: &Known) -> Result<(), Failure> {
     if !subject.pip.is_empty() {
         let venv = folder.join("venv");
         if !venv.join("bin/python").is_file() {
-            Program::new("python3").args(["-m", "venv"]).arg(&venv).run()?;
+            Program::new(python()).args(["-m", "venv"]).arg(&venv).run()?;
         }
         Program::new(venv.join("bin/pip"))
             .args(["install", "--quiet", "--disable-pip-version-check"])
@@ -168,6 +168,13 @@ fn install(workspace: &Workspace, known: &Known) -> Result<(), Failure> {
         }
         None => Err(Failure::machine(format!("{} left no program behind", manifest.name))),
     }
+}
+
+/// The system's own Python where there is one: another may stand in the home of this user, where
+/// the uid that a target runs as cannot reach it.
+fn python() -> PathBuf {
+    let system = PathBuf::from("/usr/bin/python3");
+    if system.is_file() { system } else { PathBuf::from("python3") }
 }
 
 /// Whether a package of the distribution is there, as far as its program shows.

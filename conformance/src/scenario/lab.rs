@@ -453,7 +453,11 @@ impl Confine for Target {
                     Ok(Ran { stdout, elapsed: begun.elapsed(), ..Ran::default() })
                 }
                 (None, Ok(reply)) => Err(DriverError::Refused(reply.summary())),
-                (None, Err(error)) => Err(DriverError::Died(error.to_string())),
+                (None, Err(error)) => Err(match &*error {
+                    DriverError::Harness(words) => DriverError::Harness(words.clone()),
+                    DriverError::Unsupported(words) => DriverError::Unsupported(words.clone()),
+                    other => DriverError::Died(other.to_string()),
+                }),
             }
         })
     }
