@@ -357,7 +357,7 @@ pub fn reversed(text: &str) -> String {
     text.chars().rev().collect()
 }
 
-/// The binary: `clawproof-probe ID JSON-PARAMS`. Exit code 0 when it ran, whatever came of it;
+/// The binary: `clawproof-probe ID JSON-PARAMS`, or `@FILE` in place of the parameters. Exit code 0 when it ran, whatever came of it;
 /// 2 for a wrong call.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -368,14 +368,23 @@ pub fn main() -> ExitCode {
         return helper::run(name, arguments.get(1..).unwrap_or_default());
     }
     let (Some(id), Some(text)) = (words.next(), words.next()) else {
-        eprintln!("usage: clawproof-probe ID JSON-PARAMS (made to be run by `clawproof run`)");
+        eprintln!("usage: clawproof-probe ID JSON-PARAMS|@FILE (made to be run by `clawproof run`)");
         return ExitCode::from(2);
     };
     let Some(probe) = find(id) else {
         eprintln!("no probe is called {id}; `clawproof probe --list` names them");
         return ExitCode::from(2);
     };
-    let params = match serde_json::from_str::<Params>(text) {
+    // In a file where the caller looks through its command lines for paths: it is the boundary
+    // that is asked, not that look.
+    let read = match text.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file),
+        None => Ok(text.to_owned()),
+    };
+    let parsed = read.map_err(|error| error.to_string()).and_then(|text| {
+        serde_json::from_str::<Params>(&text).map_err(|error| error.to_string())
+    });
+    let params = match parsed {
         Ok(params) => params,
         Err(error) => {
             eprintln!("the parameters of {id} are not understood: {error}");

@@ -55,12 +55,16 @@ pub(super) async fn side(
     world.write(&twin_in, benign.as_bytes(), 0o644)?;
     let mut scene = stage(probe.id, &site).await?;
     stand_as(&mut scene, probe, control);
-    let argv = vec![
-        inside.to_string_lossy().into_owned(),
-        probe.id.to_owned(),
-        serde_json::to_string(&scene.params)
-            .map_err(|error| Trouble::Harness(error.to_string()))?,
-    ];
+    let mut params = serde_json::to_string(&scene.params)
+        .map_err(|error| Trouble::Harness(error.to_string()))?;
+    if subject.launcher.is_none() {
+        // An agent may look through its command lines for paths; it is its sandbox that is
+        // asked.
+        let file = site.workspace.join(format!("params-{}.json", site.token));
+        world.write(&file, params.as_bytes(), 0o644)?;
+        params = format!("@{}", file.display());
+    }
+    let argv = vec![inside.to_string_lossy().into_owned(), probe.id.to_owned(), params];
     let (mut ran, pipe_held, held) = play(subject, &site, &mut scene, &argv).await?;
     while scene.racer.is_some() && !contains(&ran.stdout, reversed(&site.token).as_bytes()) {
         // Refused, as is right where a name was exchanged under it: once more, the last time in
