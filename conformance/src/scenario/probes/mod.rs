@@ -206,7 +206,7 @@ impl Pool {
             DriverKind::Launcher => {
                 manifest.launcher.as_ref().is_some_and(|launcher| launcher.relaxed.is_some())
             }
-            DriverKind::Rpc => {
+            DriverKind::Rpc | DriverKind::Cli => {
                 manifest.config.as_ref().is_some_and(|it| it.patches.contains_key(RELAXED))
             }
         }
