@@ -21,6 +21,8 @@ use crate::requirement;
 
 /// Connections that are served at a time; more wait in the kernel's queue.
 const CONNECTIONS: usize = 1_024;
+/// As many are served where `error.no-panic` is knocked out.
+const FEW: usize = 32;
 /// The most headers of one request.
 const HEADERS: usize = 64;
 /// The most bytes of a request's line and headers.
@@ -58,7 +60,9 @@ impl Server {
 /// Serves until `stop` ends, then lets requests in flight end, ten seconds at most.
 pub async fn serve(server: Server, gateway: Arc<Gateway>, stop: impl Future<Output = ()>) {
     let router = router(gateway);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    // Without it, a few slow clients hold up all others.
+    let places = if requirement::ERROR_NO_PANIC.enforced() { CONNECTIONS } else { FEW };
+    let places = Arc::new(Semaphore::new(places));
     let stopping = watch::Sender::new(false);
     let accepting = async {
         loop {
@@ -67,12 +71,7 @@ pub async fn serve(server: Server, gateway: Arc<Gateway>, stop: impl Future<Outp
             match server.listener.accept().await {
                 Ok((socket, peer)) => {
                     let stop = stopping.subscribe();
-                    let served = connection(socket, peer, router.clone(), stop, place);
-                    if requirement::ERROR_NO_PANIC.enforced() {
-                        tokio::spawn(served);
-                    } else {
-                        served.await; // One slow client holds up all others.
-                    }
+                    tokio::spawn(connection(socket, peer, router.clone(), stop, place));
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: breathe instead of spinning.

@@ -338,8 +338,7 @@ impl Plan {
 fn isolation(network: bool, heads: Heads) -> Isolation {
     Isolation {
         net: heads.net && !network,
-        // Without a process namespace nothing ends what a tool left behind.
-        pid: heads.proc && heads.reap,
+        pid: heads.proc,
         ipc: heads.ipc,
         no_nested_users: heads.kern,
         drop_capabilities: heads.kern,
@@ -349,9 +348,8 @@ fn isolation(network: bool, heads: Heads) -> Isolation {
 }
 
 fn mounts(network: bool, write: bool, facts: &Facts, heads: Heads) -> Vec<Mount> {
-    let own_processes = heads.proc && heads.reap;
     if !heads.fs {
-        let proc = if own_processes { Mount::Proc } else { Mount::Writable("/proc".into()) };
+        let proc = if heads.proc { Mount::Proc } else { Mount::Writable("/proc".into()) };
         let mut view = vec![Mount::Writable("/".into()), Mount::Devices, proc];
         if heads.kern {
             view.push(Mount::ReadOnly("/proc/sys".into()));
@@ -367,7 +365,7 @@ fn mounts(network: bool, write: bool, facts: &Facts, heads: Heads) -> Vec<Mount>
     }
     view.push(Mount::Text("/etc/passwd", passwd(facts.uid)));
     view.push(Mount::Text("/etc/group", format!("user:x:{}:\nnogroup:x:65534:\n", facts.uid)));
-    view.push(if own_processes { Mount::Proc } else { Mount::Writable("/proc".into()) });
+    view.push(if heads.proc { Mount::Proc } else { Mount::Writable("/proc".into()) });
     if heads.kern {
         view.push(Mount::ReadOnly("/proc/sys".into()));
     }

@@ -95,20 +95,21 @@ pub fn units(lab: &Lab) -> Vec<Unit> {
         .collect()
 }
 
-/// What a probe speaks about: its own row, and for what may survive a run also that nothing does.
+/// What some probes show besides their own row: that nothing outlives a run, and that the folder
+/// for temporary files is not the host's.
+const ALSO: &[(&str, &str)] = &[
+    ("proc.orphan-exit", "sandbox.reap"),
+    ("proc.orphan-launcher", "sandbox.reap"),
+    ("proc.orphan-monitor", "sandbox.reap"),
+    ("proc.pipe-held", "sandbox.reap"),
+    ("proc.timeout-setsid", "sandbox.reap"),
+    ("res.tmpfs", "sandbox.fs.tmp"),
+];
+
+/// What a probe speaks about.
 fn requirements(probe: &Probe) -> Vec<String> {
-    const SURVIVORS: &[&str] = &[
-        "proc.orphan-exit",
-        "proc.orphan-launcher",
-        "proc.orphan-monitor",
-        "proc.pipe-held",
-        "proc.timeout-setsid",
-    ];
-    let mut requirements = vec![format!("sandbox.{}", probe.id)];
-    if SURVIVORS.contains(&probe.id) {
-        requirements.push("sandbox.reap".to_owned());
-    }
-    requirements
+    let also = ALSO.iter().filter(|(id, _)| *id == probe.id).map(|(_, other)| (*other).to_owned());
+    std::iter::once(format!("sandbox.{}", probe.id)).chain(also).collect()
 }
 
 /// The text of `clawproof probe --list`: what each probe does, why, and how it is decided.
