@@ -88,6 +88,10 @@ pub struct Requirement {
     /// Public identifiers of the flaw that a probe repeats, such as `CVE-2019-5736`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<String>,
+    /// The requirements, or heads of them, that this one rests on: where one of those is not met,
+    /// this one cannot be. A level is what it says only where files and network are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rests_on: Vec<String>,
 }
 
 /// The layer of a requirement, in the order of the catalogue.

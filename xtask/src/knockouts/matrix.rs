@@ -16,6 +16,8 @@ pub(super) struct Row {
     pub(super) id: String,
     /// The cases of that requirement (or its family) that newly fail.
     pub(super) cases: BTreeSet<String>,
+    /// Cases of requirements that rest on it: they cannot hold where it does not.
+    pub(super) resting: BTreeSet<String>,
     /// Cases that newly fail, twice, and have nothing to do with it.
     pub(super) stray: BTreeSet<String>,
     /// The requirements of the family that newly fail.
@@ -27,8 +29,8 @@ pub(super) struct Row {
 impl Row {
     pub(super) fn new(id: &str) -> Self {
         let none = BTreeSet::new;
-        let (cases, stray, requirements) = (none(), none(), none());
-        Self { id: id.to_owned(), cases, stray, requirements, trouble: None }
+        let (cases, resting, stray, requirements) = (none(), none(), none(), none());
+        Self { id: id.to_owned(), cases, resting, stray, requirements, trouble: None }
     }
 
     pub(super) fn troubled(id: &str, failure: &Failure) -> Self {
@@ -57,6 +59,10 @@ impl Row {
         }
         if let Some(trouble) = &self.trouble {
             line.push_str(trouble);
+        }
+        if !self.resting.is_empty() {
+            let resting: Vec<_> = self.resting.iter().cloned().collect();
+            line.push_str(&format!(" | with what rests on it: {}", resting.join(" ")));
         }
         if !self.stray.is_empty() {
             let stray: Vec<_> = self.stray.iter().cloned().collect();
@@ -207,6 +213,7 @@ mod tests {
         let row = Row {
             id: "path.link".into(),
             cases: set(cases),
+            resting: set(&[]),
             stray: set(stray),
             requirements: set(&["path.link"]),
             trouble: None,

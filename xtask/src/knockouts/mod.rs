@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use clawproof::corpus::{Corpus, Kind};
+use clawproof::spec::Spec;
 use clawproof::verdict::Verdict;
 
 use crate::failure::{Failure, io};
@@ -40,6 +41,7 @@ struct Bench<'a> {
     workspace: &'a Workspace,
     folder: PathBuf,
     own: bool,
+    spec: Spec,
     subjects: Vec<Subject>,
     /// The benign cases of the corpora: by themselves they cannot show that an attack is noticed.
     benign: BTreeSet<String>,
@@ -71,7 +73,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
     let ids = chosen(known(workspace)?, &options.only)?;
     let folder = workspace.scratch("knockouts")?;
     let benign = benign(workspace)?;
-    let mut bench = Bench { workspace, folder, own: options.own, subjects: Vec::new(), benign };
+    let spec = Spec::load().map_err(|error| Failure::usage(error.to_string()))?;
+    let (own, subjects) = (options.own, Vec::new());
+    let mut bench = Bench { workspace, folder, own, spec, subjects, benign };
     for (target, asked) in FACES.into_iter().filter(|(_, asked)| ids.iter().any(|id| asked(id))) {
         eprintln!("baseline of {target}: the same build with nothing missing");
         let baseline = bench.suite(target, None, &format!("baseline.{target}"), &[])?;
@@ -177,6 +181,9 @@ impl Bench<'_> {
         let fallen = report.newly_failing(&subject.baseline);
         let (own, other): (BTreeSet<_>, BTreeSet<_>) =
             fallen.into_iter().partition(|case| report.witnesses(case, &id));
+        let (resting, other): (BTreeSet<_>, BTreeSet<_>) =
+            other.into_iter().partition(|case| self.rests(report.requirements(case), &id));
+        row.resting.extend(resting);
         if !other.is_empty() {
             let cases: Vec<_> = other.iter().cloned().collect();
             let again = self.suite(target, Some(&id), &format!("{id}.{target}.again"), &cases)?;
@@ -186,6 +193,12 @@ impl Bench<'_> {
         row.requirements.extend(report.requirements_of(own.iter(), &id));
         row.cases.extend(own);
         Ok(())
+    }
+
+    /// Whether one of these requirements rests on what is missing.
+    fn rests(&self, requirements: &[String], id: &str) -> bool {
+        let rows = requirements.iter().filter_map(|requirement| self.spec.get(requirement));
+        rows.flat_map(|row| &row.rests_on).any(|head| head == id)
     }
 
     /// One run of the suite, whose report and log get this name.
@@ -201,12 +214,16 @@ impl Bench<'_> {
         let mut suite = self
             .workspace
             .program("release", "clawproof")
-            .args(["run", "--slow", "--target"])
+            .args(["run", "--quiet", "--target"])
             .arg(self.workspace.at(format!("conformance/targets/{target}.toml")))
             .arg("--bin")
             .arg(self.workspace.built("knockout", "clawproof-runtime"))
             .arg("--json")
             .arg(&report);
+        // A minute's wait, for what it is about alone.
+        if self.own || knockout.is_none() || knockout.is_some_and(|id| id.starts_with("rate.")) {
+            suite = suite.arg("--slow");
+        }
         if let Some(id) = knockout {
             suite = suite.args(["--knockout", id]);
         }

@@ -38,6 +38,11 @@ impl Report {
         named.filter(|case| self.witnesses(case, id)).cloned().collect()
     }
 
+    /// What this case witnesses.
+    pub(super) fn requirements(&self, case: &str) -> &[String] {
+        self.find(case).map_or(&[], |case| case.requirements.as_slice())
+    }
+
     pub(super) fn verdict(&self, case: &str) -> Option<Verdict> {
         self.find(case).map(|case| case.verdict)
     }

@@ -201,10 +201,7 @@ mod tests {
         assert_eq!(without(|heads| heads.ipc = false), ["--unshare-ipc"]);
         assert_eq!(without(|heads| heads.term = false), ["--new-session"]);
         assert_eq!(without(|heads| heads.proc = false), ["--unshare-pid", "--proc /proc"]);
-        assert_eq!(
-            without(|heads| heads.reap = false),
-            ["--unshare-pid", "--die-with-parent", "--proc /proc"]
-        );
+        assert_eq!(without(|heads| heads.reap = false), ["--die-with-parent"]);
         assert_eq!(
             without(|heads| heads.kern = false),
             [
