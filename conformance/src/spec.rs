@@ -89,7 +89,8 @@ pub struct Requirement {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<String>,
     /// The requirements, or heads of them, that this one rests on: where one of those is not met,
-    /// this one cannot be. A level is what it says only where files and network are kept.
+    /// this one cannot be, or cannot be shown. A level is what it says only where files and network
+    /// are kept; what a vault wrote is read by another reader only where its tags are sound.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rests_on: Vec<String>,
 }
