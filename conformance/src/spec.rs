@@ -270,6 +270,13 @@ impl Spec {
             if let Some(surface) = row.surfaces.iter().find(|id| !known(id)) {
                 return Err(fail(format!("unknown surface `{surface}`")));
             }
+            let below = |head: &str, id: &str| {
+                id.strip_prefix(head).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            let unknown = |head: &&String| !self.requirements.iter().any(|it| below(head, &it.id));
+            if let Some(head) = row.rests_on.iter().find(unknown) {
+                return Err(fail(format!("rests on `{head}`, which is no requirement")));
+            }
             if row.surfaces.is_empty() || row.sentence.is_empty() || row.promise.is_empty() {
                 return Err(fail("needs a sentence, a promise and at least one surface".into()));
             }
