@@ -55,6 +55,8 @@ enum Command {
     /// Install and run implementations that others published.
     #[command(subcommand)]
     Subjects(subjects::Action),
+    /// Run every installed subject and compare what was seen.
+    League,
     /// Work with the attack corpora.
     #[command(subcommand)]
     Attacks(attacks::Action),
@@ -92,6 +94,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Setup => setup::run(workspace),
         Command::Serve(options) => serve::run(workspace, &options),
         Command::Subjects(action) => subjects::run(workspace, &action),
+        Command::League => subjects::league(workspace),
         Command::Attacks(action) => attacks::run(workspace, &action),
         Command::Fuzz(options) => fuzz::run(workspace, &options),
         Command::Bench(options) => bench::run(workspace, &options),

@@ -76,8 +76,7 @@ fn known(workspace: &Workspace) -> Result<Vec<Known>, Failure> {
     files.sort();
     let mut all = Vec::new();
     for file in files {
-        let manifest =
-            Manifest::load(&file).map_err(|error| Failure::usage(error.to_string()))?;
+        let manifest = Manifest::load(&file).map_err(|error| Failure::usage(error.to_string()))?;
         if let Some(subject) = manifest.subject.clone() {
             all.push(Known { manifest, subject, file });
         }
@@ -116,7 +115,10 @@ fn list(workspace: &Workspace) -> Result<(), Failure> {
         let Known { manifest, subject, .. } = &known;
         let installed = program(workspace, &known).map_or("not installed", |_| "installed");
         let seen = subject.seen.as_deref().unwrap_or("not run");
-        println!("{:<16} {:<12} {:<12} {installed:<14} {seen}", manifest.name, subject.version, subject.licence);
+        println!(
+            "{:<16} {:<12} {:<12} {installed:<14} {seen}",
+            manifest.name, subject.version, subject.licence
+        );
         println!("{:<16} {}", "", manifest.title);
         for limit in &subject.limits {
             println!("{:<16} documented limit: {limit}", "");
@@ -130,7 +132,8 @@ fn install(workspace: &Workspace, known: &Known) -> Result<(), Failure> {
     eprintln!("installing {} {} ({})", manifest.name, subject.version, subject.licence);
     let folder = folder(workspace, known);
     std::fs::create_dir_all(&folder).map_err(io(format_args!("make {}", folder.display())))?;
-    let lacking: Vec<&str> = subject.apt.iter().map(String::as_str).filter(|it| !there(it)).collect();
+    let lacking: Vec<&str> =
+        subject.apt.iter().map(String::as_str).filter(|it| !there(it)).collect();
     if !lacking.is_empty() {
         bubblewrap::install(&lacking)?;
     }
@@ -138,7 +141,14 @@ fn install(workspace: &Workspace, known: &Known) -> Result<(), Failure> {
         // Scripts of packages are needed by some to fetch their program; they run as this user.
         Program::new("npm")
             .folder(&folder)
-            .args(["install", "--no-audit", "--no-fund", "--no-save", "--loglevel=error", "--prefix"])
+            .args([
+                "install",
+                "--no-audit",
+                "--no-fund",
+                "--no-save",
+                "--loglevel=error",
+                "--prefix",
+            ])
             .arg(&folder)
             .args(&subject.npm)
             .run()?;
@@ -200,6 +210,53 @@ fn put_to_the_suite(workspace: &Workspace, options: &Run) -> Result<(), Failure>
     suite(workspace, &known.file, &known.subject, &program, &options.suite)
 }
 
+/// Puts every installed subject to the suite and compares what was seen. What
+/// is said about others stays in the build folder.
+pub(crate) fn league(workspace: &Workspace) -> Result<(), Failure> {
+    bubblewrap::ensure(workspace)?;
+    conformance::build(workspace)?;
+    let folder = workspace.scratch("league")?;
+    let mut reports = Vec::new();
+    for known in known(workspace)? {
+        let name = &known.manifest.name;
+        let Some(program) = program(workspace, &known) else {
+            println!("{name}: not installed, left out");
+            continue;
+        };
+        let report = report(workspace, name)?;
+        let _ = std::fs::remove_file(&report);
+        // A verdict against a subject is what a league is for: only a missing report is a trouble.
+        let arguments = ["--quiet".to_owned()];
+        match suite(workspace, &known.file, &known.subject, &program, &arguments) {
+            _ if report.is_file() => reports.push(report),
+            Err(failure) => println!("{name}: {}", failure.sentence().unwrap_or("no report")),
+            Ok(()) => println!("{name}: no report"),
+        }
+    }
+    if reports.len() < 2 {
+        return Err(Failure::machine(
+            "two installed subjects are needed to compare: `cargo xtask subjects install --all`, or one by its name",
+        ));
+    }
+    let compare = || workspace.program("release", "clawproof").arg("compare").args(&reports);
+    let heard = compare().arg("--html").arg(folder.join("league.html")).hear()?;
+    println!("{}", heard.out);
+    if heard.code != 0 {
+        return Err(Failure::machine(heard.last_line().to_owned()));
+    }
+    std::fs::write(folder.join("league.txt"), &heard.out).map_err(io("write the league"))?;
+    for report in &reports {
+        let name = report.file_name().unwrap_or_default();
+        std::fs::copy(report, folder.join(name)).map_err(io("copy a report"))?;
+    }
+    eprintln!("league: {} (terminal, HTML, JSON)", folder.display());
+    Ok(())
+}
+
+fn report(workspace: &Workspace, name: &str) -> Result<PathBuf, Failure> {
+    Ok(workspace.scratch("subjects/reports")?.join(format!("{name}.json")))
+}
+
 fn suite(
     workspace: &Workspace,
     manifest: &Path,
@@ -208,7 +265,7 @@ fn suite(
     arguments: &[String],
 ) -> Result<(), Failure> {
     let name = manifest.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let report = workspace.scratch("subjects/reports")?.join(format!("{name}.json"));
+    let report = report(workspace, &name)?;
     let mut suite = workspace.program("release", "clawproof").arg("run");
     suite = suite.arg("--target").arg(manifest).arg("--json").arg(&report);
     if subject.program.is_some() {

@@ -368,7 +368,9 @@ pub fn main() -> ExitCode {
         return helper::run(name, arguments.get(1..).unwrap_or_default());
     }
     let (Some(id), Some(text)) = (words.next(), words.next()) else {
-        eprintln!("usage: clawproof-probe ID JSON-PARAMS|@FILE (made to be run by `clawproof run`)");
+        eprintln!(
+            "usage: clawproof-probe ID JSON-PARAMS|@FILE (made to be run by `clawproof run`)"
+        );
         return ExitCode::from(2);
     };
     let Some(probe) = find(id) else {
@@ -381,9 +383,9 @@ pub fn main() -> ExitCode {
         Some(file) => std::fs::read_to_string(file),
         None => Ok(text.to_owned()),
     };
-    let parsed = read.map_err(|error| error.to_string()).and_then(|text| {
-        serde_json::from_str::<Params>(&text).map_err(|error| error.to_string())
-    });
+    let parsed = read
+        .map_err(|error| error.to_string())
+        .and_then(|text| serde_json::from_str::<Params>(&text).map_err(|error| error.to_string()));
     let params = match parsed {
         Ok(params) => params,
         Err(error) => {

@@ -33,11 +33,7 @@ impl Cli {
     pub fn of(instance: &Instance) -> Option<Self> {
         let manifest = Arc::clone(instance.manifest());
         manifest.message.as_ref()?;
-        Some(Self {
-            world: Arc::clone(instance.world()),
-            vars: instance.vars().clone(),
-            manifest,
-        })
+        Some(Self { world: Arc::clone(instance.world()), vars: instance.vars().clone(), manifest })
     }
 
     /// A name for a conversation that has not begun.
@@ -72,9 +68,10 @@ impl Cli {
         let stdin = message.stdin.as_deref().map(|text| vars.fill(text)).transpose();
         let stdin = stdin.map_err(|error| DriverError::Harness(format!("message: {error}")))?;
         let begun = Instant::now();
-        let ended = process::run(&mut command, stdin.as_deref(), MESSAGE_LIMIT)
-            .await
-            .map_err(|error| DriverError::Harness(format!("{}: {error}", message.argv.join(" "))))?;
+        let ended =
+            process::run(&mut command, stdin.as_deref(), MESSAGE_LIMIT).await.map_err(|error| {
+                DriverError::Harness(format!("{}: {error}", message.argv.join(" ")))
+            })?;
         if ended.timed_out {
             let limit = u64::try_from(MESSAGE_LIMIT.as_millis()).unwrap_or(u64::MAX);
             return Err(DriverError::Timeout(limit));
@@ -86,8 +83,7 @@ impl Cli {
 
     fn build(&self, line: &Command, vars: &Vars) -> Result<tokio::process::Command, DriverError> {
         let fill = |text: &String| {
-            vars.fill_text(text)
-                .map_err(|error| DriverError::Harness(format!("message: {error}")))
+            vars.fill_text(text).map_err(|error| DriverError::Harness(format!("message: {error}")))
         };
         let mut argv = line.argv.iter().map(fill);
         let empty = || DriverError::Harness("message: argv is empty".to_owned());

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::target::template::json_literal;
 
-use super::answer::{Answer, ToolCall, Wire};
 use super::DEFAULT_TEXT;
+use super::answer::{Answer, ToolCall, Wire};
 
 /// The request in the shape of chat completions: `messages` and `tools`.
 pub(super) fn normalise(request: &Value) -> Value {

@@ -103,12 +103,7 @@ struct Shared {
 
 impl Shared {
     /// Chooses the answer to a request and records both.
-    fn answer(
-        &self,
-        dialect: Dialect,
-        headers: Vec<(String, String)>,
-        body: Vec<u8>,
-    ) -> Answer {
+    fn answer(&self, dialect: Dialect, headers: Vec<(String, String)>, body: Vec<u8>) -> Answer {
         let json: Value = serde_json::from_slice(&body)
             .or_else(|_| serde_json::from_str(&String::from_utf8_lossy(&body)))
             .unwrap_or(Value::Null);

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::target::template::json_literal;
 
-use super::answer::{Answer, ToolCall, Wire};
 use super::DEFAULT_TEXT;
+use super::answer::{Answer, ToolCall, Wire};
 
 /// The request in the shape of chat completions: `messages` and `tools`.
 pub(super) fn normalise(request: &Value) -> Value {
@@ -20,7 +20,9 @@ pub(super) fn normalise(request: &Value) -> Value {
     let messages: Vec<Value> = items
         .iter()
         .filter_map(|item| match item.get("type").and_then(Value::as_str).unwrap_or("message") {
-            "message" => Some(json!({ "role": item.get("role")?, "content": item.get("content")? })),
+            "message" => {
+                Some(json!({ "role": item.get("role")?, "content": item.get("content")? }))
+            }
             "function_call_output" | "custom_tool_call_output" => Some(json!({
                 "role": "tool",
                 "tool_call_id": item.get("call_id")?,
