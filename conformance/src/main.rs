@@ -124,7 +124,8 @@ fn list_spec(revision: &str, hashes: bool) -> Said {
 }
 
 fn list_probes() -> Said {
-    Ok(print(clawproof::scenario::probes::list().lines().map(str::to_owned)))
+    let text = clawproof::scenario::listing::list();
+    Ok(print(text.lines().map(str::to_owned)))
 }
 
 fn list_targets() -> Said {

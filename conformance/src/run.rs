@@ -131,6 +131,18 @@ pub struct RequirementResult {
     pub passed: usize,
 }
 
+/// How the reason begins of a requirement whose probe is another operating system's.
+pub(crate) const NOT_RUN: &str = "not run: ";
+
+impl RequirementResult {
+    /// Whether its probe is written for another operating system. It is shown as not run, is never
+    /// a pass, and no certificate of this system is about it.
+    #[must_use]
+    pub fn not_run(&self) -> bool {
+        self.verdict == Some(Verdict::NotApplicable) && self.reason.starts_with(NOT_RUN)
+    }
+}
+
 /// The results of a run.
 #[derive(Clone, Debug)]
 pub struct Results {
@@ -157,7 +169,8 @@ impl Results {
     /// How many MUST requirements are certified, and how many there are in the profiles.
     #[must_use]
     pub fn musts(&self) -> (usize, usize) {
-        let musts = || self.requirements.iter().filter(|it| it.level == Level::Must);
+        let musts =
+            || self.requirements.iter().filter(|it| it.level == Level::Must && !it.not_run());
         (musts().filter(|it| it.verdict == Some(Verdict::Pass)).count(), musts().count())
     }
 

@@ -85,6 +85,9 @@ pub struct Requirement {
     /// What a boundary probe must see at each level; only probes have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boundary: Option<Boundary>,
+    /// The one operating system that its probe is written for; see [`Requirement::system`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    system: Option<System>,
     /// Public identifiers of the flaw that a probe repeats, such as `CVE-2019-5736`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<String>,
@@ -93,6 +96,49 @@ pub struct Requirement {
     /// are kept; what a vault wrote is read by another reader only where its tags are sound.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rests_on: Vec<String>,
+}
+
+/// An operating system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "each is its own name")]
+pub enum System {
+    Linux,
+    Macos,
+    Windows,
+}
+
+impl System {
+    /// The one that this is.
+    #[must_use]
+    pub const fn current() -> Self {
+        if cfg!(windows) {
+            Self::Windows
+        } else if cfg!(target_os = "macos") {
+            Self::Macos
+        } else {
+            Self::Linux
+        }
+    }
+
+    /// Its name, for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Linux => "Linux",
+            Self::Macos => "macOS",
+            Self::Windows => "Windows",
+        }
+    }
+}
+
+impl Requirement {
+    /// The system that its probe is written for: probes are Linux's where no other is named. None:
+    /// it holds on every system.
+    #[must_use]
+    pub fn system(&self) -> Option<System> {
+        self.system.or(self.boundary.map(|_| System::Linux))
+    }
 }
 
 /// The layer of a requirement, in the order of the catalogue.
@@ -276,6 +322,9 @@ impl Spec {
             let unknown = |head: &&String| !self.requirements.iter().any(|it| below(head, &it.id));
             if let Some(head) = row.rests_on.iter().find(unknown) {
                 return Err(fail(format!("rests on `{head}`, which is no requirement")));
+            }
+            if row.system.is_some() && row.boundary.is_none() {
+                return Err(fail("names a system and is no probe".into()));
             }
             if row.surfaces.is_empty() || row.sentence.is_empty() || row.promise.is_empty() {
                 return Err(fail("needs a sentence, a promise and at least one surface".into()));

@@ -29,11 +29,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
         });
         summary.step("naive line", || naive(workspace));
     } else {
+        // This system's own probes, each with its control, against the sandbox of the reference.
+        summary.step("sandbox", || {
+            conformance::run(workspace, &conformance::Options::of("reference-launcher"))?;
+            Ok(Ended::Passed("certified for what is covered".into()))
+        });
         summary.step("reference", || {
             Ok(Ended::NotChecked(
-                "no sandbox backend for this system yet: the runtime refuses every tool here, so \
-                 there is nothing to certify"
-                    .into(),
+                "the cases besides the probes have not been tried on this system yet".into(),
             ))
         });
     }

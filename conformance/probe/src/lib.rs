@@ -19,12 +19,15 @@ mod helper;
 mod ipc;
 #[cfg(target_os = "linux")]
 mod kernel;
+mod macos;
 #[cfg(target_os = "linux")]
 mod machine;
 #[cfg(target_os = "linux")]
 mod mounts;
 #[cfg(target_os = "linux")]
 mod network;
+#[cfg(any(target_os = "macos", windows))]
+mod portable;
 #[cfg(target_os = "linux")]
 mod privileges;
 #[cfg(target_os = "linux")]
@@ -37,6 +40,7 @@ mod sockets;
 mod terminal;
 #[cfg(target_os = "linux")]
 mod traps;
+mod windows;
 
 #[cfg(target_os = "linux")]
 mod launch;
@@ -186,7 +190,6 @@ impl Probe {
 }
 
 /// What most probes share: hold at both levels, no precondition. Each names the rest itself.
-#[cfg(target_os = "linux")]
 pub(crate) const HOLD: Probe = Probe {
     id: "",
     what: "",
@@ -200,27 +203,83 @@ pub(crate) const HOLD: Probe = Probe {
     action: |_| Err(std::io::Error::from(std::io::ErrorKind::Unsupported)),
 };
 
+/// An operating system that probes are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum System {
+    /// Linux; its rows stand in builds for Linux only.
+    Linux,
+    /// macOS.
+    Macos,
+    /// Windows.
+    Windows,
+}
+
+impl System {
+    /// Every system.
+    pub const ALL: [Self; 3] = [Self::Linux, Self::Macos, Self::Windows];
+
+    /// The one that this is.
+    #[must_use]
+    pub const fn current() -> Self {
+        if cfg!(windows) {
+            Self::Windows
+        } else if cfg!(target_os = "macos") {
+            Self::Macos
+        } else {
+            Self::Linux
+        }
+    }
+
+    /// Its name, for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Linux => "Linux",
+            Self::Macos => "macOS",
+            Self::Windows => "Windows",
+        }
+    }
+
+    /// Its probes, in the order of the boundaries. Those of another system can be listed and not
+    /// run.
+    pub fn probes(self) -> impl Iterator<Item = &'static Probe> {
+        let tables = match self {
+            Self::Linux => LINUX,
+            Self::Macos => macos::TABLES,
+            Self::Windows => windows::TABLES,
+        };
+        tables.iter().flat_map(|table| table.iter())
+    }
+}
+
+#[cfg(target_os = "linux")]
+const LINUX: &[&[Probe]] = &[
+    files::PROBES,
+    mounts::PROBES,
+    traps::PROBES,
+    network::PROBES,
+    sockets::PROBES,
+    processes::PROBES,
+    kernel::PROBES,
+    privileges::PROBES,
+    machine::PROBES,
+    ipc::PROBES,
+    resources::PROBES,
+    environment::PROBES,
+    terminal::PROBES,
+];
+#[cfg(not(target_os = "linux"))]
+const LINUX: &[&[Probe]] = &[];
+
+/// The action of another system's probe.
+fn elsewhere(_: &Params) -> std::io::Result<String> {
+    Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "a probe of another system"))
+}
+
 /// Every probe of this operating system, in the order of the boundaries.
 pub fn all() -> impl Iterator<Item = &'static Probe> {
-    #[cfg(target_os = "linux")]
-    const TABLES: &[&[Probe]] = &[
-        files::PROBES,
-        mounts::PROBES,
-        traps::PROBES,
-        network::PROBES,
-        sockets::PROBES,
-        processes::PROBES,
-        kernel::PROBES,
-        privileges::PROBES,
-        machine::PROBES,
-        ipc::PROBES,
-        resources::PROBES,
-        environment::PROBES,
-        terminal::PROBES,
-    ];
-    #[cfg(not(target_os = "linux"))]
-    const TABLES: &[&[Probe]] = &[];
-    TABLES.iter().flat_map(|table| table.iter())
+    System::current().probes()
 }
 
 /// The probe of that id.
@@ -260,7 +319,6 @@ pub struct Params {
     pub amount: Option<u64>,
 }
 
-#[cfg(target_os = "linux")]
 impl Params {
     pub(crate) fn target(&self) -> std::io::Result<&Path> {
         self.target.as_deref().ok_or_else(|| missing("target"))
@@ -274,6 +332,7 @@ impl Params {
     pub(crate) fn pid(&self) -> std::io::Result<i32> {
         self.pid.ok_or_else(|| missing("pid"))
     }
+    #[cfg(not(windows))]
     pub(crate) fn number(&self) -> std::io::Result<u64> {
         self.number.ok_or_else(|| missing("number"))
     }
@@ -286,7 +345,6 @@ impl Params {
 }
 
 /// A parameter that the suite forgot: the action cannot be tried.
-#[cfg(target_os = "linux")]
 fn missing(name: &str) -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::Unsupported, format!("parameter {name} is missing"))
 }
@@ -321,7 +379,6 @@ pub mod step {
         workspace.join(format!("beat-{token}"))
     }
 
-    #[cfg(target_os = "linux")]
     pub(crate) fn of(params: &Params, name: fn(&Path, &str) -> PathBuf) -> PathBuf {
         name(&params.workspace, &params.token)
     }
@@ -367,6 +424,10 @@ pub fn main() -> ExitCode {
     if let Some(name) = arguments.first().and_then(|word| word.strip_prefix('@')) {
         return helper::run(name, arguments.get(1..).unwrap_or_default());
     }
+    #[cfg(any(target_os = "macos", windows))]
+    if let Some(name) = arguments.first().and_then(|word| word.strip_prefix('@')) {
+        return portable::role(name, arguments.get(1..).unwrap_or_default());
+    }
     let (Some(id), Some(text)) = (words.next(), words.next()) else {
         eprintln!(
             "usage: clawproof-probe ID JSON-PARAMS|@FILE (made to be run by `clawproof run`)"
@@ -406,6 +467,10 @@ fn act(probe: &Probe, params: &Params) {
     if let Err(error) = helper::twin(params) {
         println!("the allowed counterpart failed: {error}");
     }
+    #[cfg(any(target_os = "macos", windows))]
+    if let Err(error) = portable::twin(params) {
+        println!("the allowed counterpart failed: {error}");
+    }
     let result = (probe.action)(params);
     line.step = "ended".into();
     // The system's own "not supported" (ENOSYS has the same kind) was an answer to a try.
@@ -440,6 +505,7 @@ mod tests {
 
     #[test]
     fn ids_are_unique_and_name_their_boundary() {
+        let all = || System::ALL.into_iter().flat_map(System::probes);
         let ids: Vec<&str> = all().map(|probe| probe.id).collect();
         let distinct: BTreeSet<&str> = ids.iter().copied().collect();
         assert_eq!(ids.len(), distinct.len());
@@ -452,10 +518,22 @@ mod tests {
 
     #[test]
     fn strict_is_never_looser_than_relaxed() {
-        for probe in all() {
+        for probe in System::ALL.into_iter().flat_map(System::probes) {
             let looser = probe.relaxed == Expect::Hold && probe.strict != Expect::Hold;
             assert!(!looser, "{} expects less at strict", probe.id);
         }
+    }
+
+    #[test]
+    fn each_system_has_its_catalogue_and_says_so_in_the_ids() {
+        for (system, least) in [(System::Macos, 35), (System::Windows, 35)] {
+            let head = format!("{}-", system.name().to_lowercase());
+            assert!(system.probes().count() >= least, "{system:?}");
+            assert!(system.probes().all(|probe| probe.id.starts_with(&head)), "{system:?}");
+        }
+        let ours =
+            |probe: &Probe| !probe.id.starts_with("macos-") && !probe.id.starts_with("windows-");
+        assert!(System::Linux.probes().all(ours));
     }
 
     #[test]

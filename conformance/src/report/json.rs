@@ -173,12 +173,18 @@ pub fn word(verdict: Option<Verdict>) -> &'static str {
     }
 }
 
-fn count(verdicts: impl Iterator<Item = Option<Verdict>>) -> BTreeMap<String, usize> {
+fn count<'a>(words: impl Iterator<Item = &'a str>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for verdict in verdicts {
-        *counts.entry(word(verdict).to_owned()).or_insert(0) += 1;
+    for word in words {
+        *counts.entry(word.to_owned()).or_insert(0) += 1;
     }
     counts
+}
+
+/// The word of a requirement; `not-run` where its probe is another operating system's.
+#[must_use]
+pub fn word_of(row: &RequirementResult) -> &'static str {
+    if row.not_run() { "not-run" } else { word(row.verdict) }
 }
 
 /// What results come to.
@@ -191,8 +197,8 @@ pub fn summary(revision: &str, results: &Results) -> Summary {
         sentence: sentence(revision, results, exit, (musts_passed, musts)),
         musts_passed,
         musts,
-        cases: count(results.cases.iter().map(|case| Some(case.verdict))),
-        requirements: count(results.requirements.iter().map(|row| row.verdict)),
+        cases: count(results.cases.iter().map(|case| word(Some(case.verdict)))),
+        requirements: count(results.requirements.iter().map(word_of)),
     }
 }
 

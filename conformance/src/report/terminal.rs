@@ -54,13 +54,23 @@ fn head(report: &Report, out: &mut String) {
 
 fn requirements(report: &Report, style: &Style, out: &mut String) {
     let mut layer: Option<Layer> = None;
-    let width = report.requirements.iter().map(|row| row.id.len()).max().unwrap_or(0);
-    for row in &report.requirements {
+    let width = report
+        .requirements
+        .iter()
+        .filter(|row| !row.not_run())
+        .map(|row| row.id.len())
+        .max()
+        .unwrap_or(0);
+    for row in report.requirements.iter().filter(|row| !row.not_run()) {
         if layer != Some(row.layer) {
             layer = Some(row.layer);
             let _ = writeln!(out, "\n{}", title(row.layer));
         }
         let _ = writeln!(out, "  {} {:width$}  {}", mark(row.verdict, style), row.id, tail(row));
+    }
+    let not_run = report.requirements.iter().filter(|row| row.not_run()).count();
+    if not_run > 0 {
+        let _ = writeln!(out, "\nnot run: {not_run} requirements are probes of other systems");
     }
 }
 
@@ -154,6 +164,7 @@ fn foot(report: &Report, style: &Style, out: &mut String) {
             "inconclusive",
             "unsupported",
             "not-applicable",
+            "not-run",
             "harness-error",
             "uncovered",
         ];

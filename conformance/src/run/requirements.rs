@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::corpus::Kind;
-use crate::spec::Spec;
+use crate::spec::{Spec, System};
 use crate::target::manifest::declared_unsupported;
 use crate::verdict::{CaseResult, Verdict};
 
-use super::RequirementResult;
+use super::{NOT_RUN, RequirementResult};
 
 /// What requirements are judged by, besides the cases.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,11 @@ pub fn requirements(judged: &Judged<'_>, cases: &[CaseResult]) -> Vec<Requiremen
         if of_row.is_empty() && judged.partial {
             return None;
         }
+        let elsewhere = row.system().filter(|system| *system != System::current());
         let (verdict, reason) = match declared_unsupported(judged.unsupported, &row.id) {
+            _ if elsewhere.is_some() && of_row.is_empty() => {
+                (Some(Verdict::NotApplicable), not_run(elsewhere))
+            }
             Some(reason) => (Some(Verdict::Unsupported), reason.to_owned()),
             // What must not be blocked is shown by benign input itself.
             None if row.id.ends_with(".no-overblock") => requirement(&of_row, |_| false),
@@ -52,6 +56,11 @@ pub fn requirements(judged: &Judged<'_>, cases: &[CaseResult]) -> Vec<Requiremen
         })
     })
     .collect()
+}
+
+fn not_run(system: Option<System>) -> String {
+    let theirs = system.map_or("", System::name);
+    format!("{NOT_RUN}a probe of {theirs}, and this is {}", System::current().name())
 }
 
 fn benign(case: &CaseResult) -> bool {

@@ -28,6 +28,8 @@
 //! }
 //! ```
 
+#[cfg(any(target_os = "macos", windows))]
+pub mod abroad;
 mod attachment;
 mod audit;
 mod auth;
@@ -37,6 +39,7 @@ mod finding;
 mod input;
 mod kit;
 mod lab;
+pub mod listing;
 mod offer;
 #[cfg(target_os = "linux")]
 pub mod probes;
@@ -107,6 +110,8 @@ pub fn units(lab: &Lab) -> Vec<Unit> {
     };
     #[cfg(target_os = "linux")]
     units.extend(probes::units(lab));
+    #[cfg(any(target_os = "macos", windows))]
+    units.extend(abroad::units(lab));
     units
 }
 

@@ -90,6 +90,21 @@ impl Sink {
         Self::local(std::os::unix::net::UnixListener::bind_addr(&address)?)
     }
 
+    /// Serves a named pipe (`\\.\pipe\...`) to everybody of this user.
+    ///
+    /// # Errors
+    /// The name is taken.
+    #[cfg(windows)]
+    pub fn pipe(name: &str) -> io::Result<Self> {
+        use tokio::net::windows::named_pipe::ServerOptions;
+        let server = ServerOptions::new().first_pipe_instance(true).create(name)?;
+        Ok(Self::new(0, |heard| async move {
+            if server.connect().await.is_ok() {
+                hear(server, heard).await;
+            }
+        }))
+    }
+
     #[cfg(unix)]
     fn local(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;

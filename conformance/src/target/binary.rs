@@ -27,7 +27,9 @@ impl Program {
     /// # Errors
     /// One sentence for the person at the keyboard.
     pub fn find(manifest: &Manifest, given: Option<&Path>) -> Result<Self, String> {
-        for program in &manifest.requires {
+        // Bubblewrap is what a sandbox is made of on Linux alone.
+        let needed = |program: &&String| cfg!(target_os = "linux") || *program != "bwrap";
+        for program in manifest.requires.iter().filter(needed) {
             if on_path(program).is_none() {
                 return Err(format!(
                     "the target `{}` needs `{program}`, which is not on PATH{}",

@@ -2,6 +2,7 @@
 //! subjects, sandboxes) and against its own data. One file per room.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
+mod abroad;
 #[cfg(target_os = "linux")]
 mod browser;
 mod command;
