@@ -25,12 +25,10 @@ impl Captured {
 /// and tab, is shown as `^X` or `\u{..}`, and what is no UTF-8 as U+FFFD. A character that came in
 /// parts waits for its end.
 #[derive(Debug, Default)]
-#[cfg(any(unix, test))]
 pub(super) struct Plain {
     begun: Vec<u8>,
 }
 
-#[cfg(any(unix, test))]
 impl Plain {
     /// The next bytes, made harmless.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
@@ -52,12 +50,10 @@ impl Plain {
 }
 
 /// A person's terminal obeys what is printed to it; a file or a pipe gets the bytes as they are.
-#[cfg(unix)]
 pub(super) fn harmless(stream: &impl std::io::IsTerminal, wanted: bool) -> Option<Plain> {
     (wanted && stream.is_terminal()).then(Plain::default)
 }
 
-#[cfg(any(unix, test))]
 fn show(character: char, text: &mut String) {
     match character {
         '\n' | '\r' | '\t' => text.push(character),
@@ -71,7 +67,6 @@ fn show(character: char, text: &mut String) {
 }
 
 /// Whether these bytes are the beginning of a character.
-#[cfg(any(unix, test))]
 fn may_continue(bytes: &[u8]) -> bool {
     !bytes.is_empty() && std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }

@@ -25,7 +25,7 @@ use crate::target::world::{World, random_hex};
 
 use super::{Finding, Lab, Options, Trouble, Unit};
 use launch::{Line, run_line};
-use scene::{Scene, Sight, Site};
+use scene::{Sight, Site};
 
 /// The name of the probe's program, inside and outside.
 const PROGRAM: &str = "clawproof-probe";

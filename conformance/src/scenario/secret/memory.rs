@@ -3,11 +3,15 @@
 
 use std::time::Duration;
 
-use crate::sensor::{leak, vault};
+#[cfg(target_os = "linux")]
+use crate::sensor::leak;
+use crate::sensor::vault;
 use crate::target::process::contains;
 use crate::target::world::random_hex;
 
-use super::{Finding, Lab, Options, Target, Trouble};
+#[cfg(target_os = "linux")]
+use super::Target;
+use super::{Finding, Lab, Options, Trouble};
 
 /// Characters of which no identifier, number, encoding or sentence of a log is made, so that five
 /// of them in a row do not come about by chance.

@@ -87,7 +87,6 @@ impl Backend {
     }
 
     /// The mechanism.
-    #[expect(clippy::unused_self, reason = "other systems look at what they found")]
     pub(super) fn name(&self) -> Result<String, Refusal> {
         let refuse = |cause: String| {
             Refusal::new("sandbox-exec is missing or not the system's, so no tool runs", cause)
@@ -103,7 +102,6 @@ impl Backend {
     }
 
     /// What a level that holds still lacks on this system, one sentence each.
-    #[expect(clippy::unused_self, reason = "other systems look at what they found")]
     pub(super) fn lacks(&self) -> Vec<String> {
         vec![
             "the number of processes and the memory of a run are not limited: macOS counts them \

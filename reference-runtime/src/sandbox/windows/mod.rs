@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use super::{
-    output::Captured,
+    output::{Captured, Plain, harmless},
     plan::{self, Heads, Plan, Purpose},
     policy::Level,
     run::{Job, NOT_BUILT, Ran, Refusal, Setting, Stop, Work},
@@ -67,7 +67,6 @@ impl Backend {
     }
 
     /// The mechanism.
-    #[expect(clippy::unused_self, reason = "other systems look at what they found")]
     pub(super) fn name(&self) -> Result<String, Refusal> {
         Ok("job object with AppContainer".to_owned())
     }
@@ -251,7 +250,11 @@ async fn watch(mut child: Child, plan: &Plan, job: &Job, stop: Stop) -> Result<R
         return Err(Refusal::new(NOT_BUILT, "the helper has no output").reject());
     };
     let finished = {
-        let read = listen(output, plan.output_bytes, job.pass_on, &mut ran, &mut heard);
+        let to = job.pass_on.then(|| {
+            let wanted = plan.plain_terminal;
+            [harmless(&io::stdout(), wanted), harmless(&io::stderr(), wanted)]
+        });
+        let read = listen(output, plan.output_bytes, to, &mut ran, &mut heard);
         let work = async {
             read.await;
             child.wait().await
@@ -292,7 +295,7 @@ async fn watch(mut child: Child, plan: &Plan, job: &Job, stop: Stop) -> Result<R
 async fn listen(
     output: tokio::process::ChildStdout,
     limit: usize,
-    pass_on: bool,
+    mut pass_on: Option<[Option<Plain>; 2]>,
     ran: &mut Ran,
     heard: &mut Heard,
 ) {
@@ -311,20 +314,31 @@ async fn listen(
             Kind::Code => heard.code = text().parse().ok(),
             Kind::Stdout => {
                 let kept = keep(&mut ran.stdout, &bytes, limit);
-                if pass_on {
-                    let _ = out.write_all(kept).await;
-                    let _ = out.flush().await;
+                if let Some([plain, _]) = &mut pass_on {
+                    let _ = pass(&mut out, kept, plain).await;
                 }
             }
             Kind::Stderr => {
                 let kept = keep(&mut ran.stderr, &bytes, limit);
-                if pass_on {
-                    let _ = err.write_all(kept).await;
-                    let _ = err.flush().await;
+                if let Some([_, plain]) = &mut pass_on {
+                    let _ = pass(&mut err, kept, plain).await;
                 }
             }
         }
     }
+}
+
+/// Passes bytes on, to a terminal as plain text.
+async fn pass(
+    to: &mut (impl tokio::io::AsyncWrite + Unpin),
+    bytes: &[u8],
+    plain: &mut Option<Plain>,
+) -> io::Result<()> {
+    match plain {
+        Some(plain) => to.write_all(&plain.push(bytes)).await?,
+        None => to.write_all(bytes).await?,
+    }
+    to.flush().await
 }
 
 /// Keeps the start of a stream and counts the rest.
