@@ -52,6 +52,7 @@ pub struct World {
     root: PathBuf,
     owner: Option<u32>,
     /// Whether the target itself starts as the suite's uid and changes to the owner's.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there is no uid to change to"))]
     drops: bool,
     canary: std::sync::Mutex<String>,
 }

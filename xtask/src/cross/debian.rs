@@ -14,23 +14,48 @@ use super::place::Place;
 const SUITES: &[&str] = &["trixie-backports", "trixie", "forky", "sid"];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+const GCC: &str = "x86_64-w64-mingw32-gcc";
+
 /// MinGW's C compiler and linker: from PATH, else Debian's.
 ///
 /// # Errors
 /// Neither is there.
 pub(super) fn mingw(place: &Place) -> Result<Ended, Failure> {
-    const GCC: &str = "x86_64-w64-mingw32-gcc";
-    if let Some(found) = find(GCC, &[&place.mingw()]) {
-        return Ok(Ended::Passed(found.display().to_string()));
-    }
+    let found = match find(GCC, &[&place.mingw()]) {
+        Some(found) => found,
+        None => fetch_mingw(place)?,
+    };
+    linker(place, &found)?;
+    Ok(Ended::Passed(found.display().to_string()))
+}
+
+fn fetch_mingw(place: &Place) -> Result<PathBuf, Failure> {
     unpack(place, &place.at("mingw"), &["gcc-mingw-w64-x86-64-win32"])?;
     for tool in ["gcc", "gcc-ar", "gcc-nm", "gcc-ranlib"] {
         let name = format!("x86_64-w64-mingw32-{tool}");
         link(Path::new(&format!("{name}-win32")), &place.mingw().join(name))?;
     }
     find(GCC, &[&place.mingw()])
-        .map(|found| Ended::Passed(found.display().to_string()))
         .ok_or_else(|| Failure::machine(format!("the package left no {GCC} behind")))
+}
+
+/// Windows does not tell letters' case in the names of its libraries, and crates write them as its
+/// documents do; MinGW's stand in small letters. A linker that finds both.
+fn linker(place: &Place, compiler: &Path) -> Result<(), Failure> {
+    let aliases = place.at("aliases");
+    fs::create_dir_all(&aliases).map_err(io("make a folder for aliases"))?;
+    for name in ["Advapi32", "Kernel32", "Userenv", "User32", "Ole32"] {
+        let file = format!("lib{}.a", name.to_lowercase());
+        let heard = Program::new(compiler).arg(format!("-print-file-name={file}")).hear()?;
+        let found = PathBuf::from(heard.out.trim());
+        if found.is_absolute() && found.is_file() {
+            link(&found, &aliases.join(format!("lib{name}.a")))?;
+        }
+    }
+    let (compiler, aliases) = (compiler.display(), aliases.display());
+    place
+        .script("link-windows", &format!("#!/bin/sh\nexec '{compiler}' \"$@\" -L'{aliases}'\n"))?;
+    Ok(())
 }
 
 /// Unpacks packages of the machine's own suites, and what they need that is not installed.

@@ -137,8 +137,10 @@ impl Place {
             cargo = cargo.env(&format!("CC_{name}"), self.at("no-cc"));
             cargo = cargo.env(&format!("AR_{name}"), self.at("no-ar"));
         }
-        let runner = format!("CARGO_TARGET_{}_RUNNER", GNU.triple.replace('-', "_").to_uppercase());
-        cargo.env(&runner, self.at("run-wine"))
+        let gnu = |what: &str| {
+            format!("CARGO_TARGET_{}_{what}", GNU.triple.replace('-', "_").to_uppercase())
+        };
+        cargo.env(&gnu("RUNNER"), self.at("run-wine")).env(&gnu("LINKER"), self.at("link-windows"))
     }
 }
 
