@@ -210,7 +210,7 @@ pub trait Progress: Send + Sync {
 /// See [`RunError`].
 pub async fn run(plan: &Plan, progress: &dyn Progress) -> Result<Results, RunError> {
     let begun = Instant::now();
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     if let Some(words) = crate::driver::launcher::Launcher::missing(&plan.manifest) {
         return Err(RunError::Usage(words));
     }

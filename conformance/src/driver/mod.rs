@@ -3,7 +3,7 @@
 
 pub mod cli;
 pub mod http;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub mod launcher;
 pub mod rpc;
 
