@@ -1,15 +1,16 @@
 //! The workspace against links, pipes and random trees: what is accepted never reads outside.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+#[cfg(unix)]
+use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::time::{Duration, Instant};
+use std::{fs, path::PathBuf};
 
 use clawproof_runtime::{
     boundary::path::{FileError, Workspace},
     requirement::{self, Requirement},
 };
+#[cfg(unix)]
 use proptest::prelude::*;
 use tempfile::TempDir;
 
