@@ -19,9 +19,9 @@ mod helper;
 mod ipc;
 #[cfg(target_os = "linux")]
 mod kernel;
-mod macos;
 #[cfg(target_os = "linux")]
 mod machine;
+mod macos;
 #[cfg(target_os = "linux")]
 mod mounts;
 #[cfg(target_os = "linux")]

@@ -158,8 +158,8 @@ fn services(name: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
             .says(&["/usr/bin/defaults", "read", &fresh, "key"], secret),
         "serial" => {
             let said = host(&["/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice"]);
-            let line = said.as_deref().unwrap_or_default().lines();
-            let serial = line.filter(|line| line.contains("IOPlatformSerialNumber")).next();
+            let mut lines = said.as_deref().unwrap_or_default().lines();
+            let serial = lines.find(|line| line.contains("IOPlatformSerialNumber"));
             let serial = serial.and_then(|line| line.rsplit('"').nth(1)).unwrap_or_default();
             if serial.len() < 4 {
                 let reason = "this machine has no serial number to look for";
