@@ -32,12 +32,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    let password = command::password::source(cli.password_fd)?;
+    let passwords = command::password::source(cli.password_fd, cli.second_password_fd)?;
     match cli.mode {
-        Mode::Serve(arguments) => command::serve::run(arguments, password),
-        Mode::Chat(arguments) => command::chat::run(arguments, password),
+        Mode::Serve(arguments) => command::serve::run(arguments, passwords.master),
+        Mode::Chat(arguments) => command::chat::run(arguments, passwords.master),
         Mode::Token { mode } => command::token::run(mode),
-        Mode::Vault { mode } => command::vault::run(mode, password),
+        Mode::Vault { mode } => command::vault::run(mode, passwords),
         Mode::Audit { mode: AuditMode::Verify(state) } => command::audit::verify(&state),
         Mode::Audit { mode: AuditMode::Tail(arguments) } => command::audit::tail(&arguments),
         Mode::Doctor(arguments) => command::doctor::run(&arguments),

@@ -17,7 +17,7 @@ use crate::driver::{Confine, DriverError, Ran, RunLimits};
 use crate::stage::model::{Answer, Exchange, Model, Talk, ToolCall};
 use crate::target::instance::{Instance, Plan, StartError};
 use crate::target::manifest::Manifest;
-use crate::target::process::Ended;
+use crate::target::process::{Ended, Process};
 use crate::target::template::{Vars, json_literal};
 use crate::target::world::{World, random_hex};
 
@@ -34,6 +34,7 @@ pub struct Options {
     env: BTreeMap<String, String>,
     vars: BTreeMap<String, Vec<u8>>,
     wrap: Vec<String>,
+    in_memory: bool,
 }
 
 impl Options {
@@ -41,6 +42,14 @@ impl Options {
     #[must_use]
     pub fn own_rates(mut self) -> Self {
         self.own_rates = true;
+        self
+    }
+
+    /// Puts the world on a file system in memory, for cases that save thousands of files and run
+    /// no tool ([`World::in_memory`]).
+    #[must_use]
+    pub fn in_memory(mut self) -> Self {
+        self.in_memory = true;
         self
     }
 
@@ -148,6 +157,7 @@ impl Lab {
             env: options.env,
             vars: options.vars,
             wrap: options.wrap,
+            in_memory: options.in_memory,
         };
         let instance = Instance::start(&plan).await?;
         let (rpc, cli) = (Rpc::new(&instance), Cli::of(&instance));
@@ -358,6 +368,14 @@ impl Target {
         stdin: Option<&[u8]>,
     ) -> Result<Ended, Trouble> {
         Ok(self.inside.instance.command(name, &vars_of(vars), stdin).await?)
+    }
+
+    /// Starts a command of the manifest and leaves it running, for a scenario that kills it.
+    ///
+    /// # Errors
+    /// `Unsupported` where the manifest has none of that name.
+    pub fn begin_command(&self, name: &str, vars: &[(&str, &str)]) -> Result<Process, Trouble> {
+        Ok(self.inside.instance.begin_command(name, &vars_of(vars))?)
     }
 
     /// A place that the manifest names (`[files]`), such as `audit` or `vault`.

@@ -2,6 +2,9 @@
 //! changed. The model endpoint is the sensor: a key that it was shown is a key that was opened.
 //! It must never ask the target whether a record is good.
 
+mod bulk;
+mod kill;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -26,7 +29,7 @@ pub const SCENARIOS: &[Scenario] = &[
         requirements: &["vault.cipher"],
         surface: "vault.file",
         alone: false,
-        run: |lab| Box::pin(cipher_nonces(lab)),
+        run: |lab| Box::pin(bulk::nonces(lab)),
     },
     Scenario {
         id: "vault.tamper-bytes",
@@ -82,20 +85,33 @@ pub const SCENARIOS: &[Scenario] = &[
         requirements: &["vault.crash-safe"],
         surface: "vault.file",
         alone: false,
-        run: |lab| Box::pin(crash_safe_kill(lab)),
+        run: |lab| Box::pin(kill::saves(lab)),
+    },
+    Scenario {
+        id: "vault.crash-safe-import",
+        requirements: &["vault.crash-safe"],
+        surface: "vault.file",
+        alone: false,
+        run: |lab| Box::pin(kill::imports(lab)),
+    },
+    Scenario {
+        id: "vault.crash-safe-rotation",
+        requirements: &["vault.crash-safe"],
+        surface: "vault.file",
+        alone: false,
+        run: |lab| Box::pin(kill::rotations(lab)),
+    },
+    Scenario {
+        id: "vault.no-plaintext-export",
+        requirements: &["vault.no-plaintext"],
+        surface: "vault.file",
+        alone: false,
+        run: |lab| Box::pin(bulk::export(lab)),
     },
 ];
 
 /// The record that the manifest's config names as the model's key.
 const MODEL: &str = "model";
-
-/// Saves of one name over which no nonce may repeat. Each is flushed to the disk, so ten thousand
-/// of them would take minutes; a thousand show a counter that starts anew, a fixed nonce, and with
-/// better than even odds one drawn from less than 19 bits.
-const SAVES: usize = 1_000;
-
-/// How many saves are killed at a random moment.
-const KILLS: u32 = 12;
 
 async fn kdf_parameters(lab: Lab) -> Result<Finding, Trouble> {
     let target = lab.instance(Options::default()).await?;
@@ -116,47 +132,6 @@ async fn kdf_parameters(lab: Lab) -> Result<Finding, Trouble> {
             "the file asks for {} KiB, {} iterations, {} lanes; the floor is 65536, 3, 4",
             head.memory_kib, head.iterations, head.lanes
         ),
-    );
-    Ok(finding)
-}
-
-async fn cipher_nonces(lab: Lab) -> Result<Finding, Trouble> {
-    let target = lab.instance(Options::default()).await?;
-    let before = records(&target)?;
-    let secret = random_hex(20);
-    let put = |number: usize| {
-        let target = target.clone();
-        let value = format!("{secret}-{number}");
-        async move { target.call("credentials-put", &[("NAME", "nonce"), ("VALUE", &value)]).await }
-    };
-    let first = put(0).await?;
-    let added = added_record(&target, &before)?;
-    let mut finding = Finding::new();
-    finding.reached(!first.refused(), "the first save was taken");
-    let mut seen = BTreeSet::new();
-    let mut repeated = 0_usize;
-    for number in 1..=SAVES {
-        let record = std::fs::read(&added)?;
-        if !seen.insert(read_head(&record)?.nonce) {
-            repeated += 1;
-            if repeated > 3 {
-                break;
-            }
-        }
-        if put(number).await?.refused() {
-            return Err(Trouble::Target(format!("save {number} of one name was refused")));
-        }
-    }
-    let record = std::fs::read(&added)?;
-    let master = target.var("MASTER");
-    let opened = blocking(move || vault::open(&record, "nonce", master.as_bytes())).await?;
-    finding.twin(
-        opened.is_ok_and(|plain| plain.starts_with(secret.as_bytes())),
-        "the last save opens as AES-256-GCM under the same password",
-    );
-    finding.no_effect(
-        repeated == 0,
-        format!("{} saves of one name, {repeated} repeated nonces", seen.len() + repeated),
     );
     Ok(finding)
 }
@@ -361,61 +336,6 @@ async fn no_plaintext_scan(lab: Lab) -> Result<Finding, Trouble> {
             format!("the {what} secret in the files of the target: {places:?}"),
         );
     }
-    Ok(finding)
-}
-
-async fn crash_safe_kill(lab: Lab) -> Result<Finding, Trouble> {
-    let target = lab.instance(Options::default()).await?;
-    let master = target.var("MASTER");
-    let before = records(&target)?;
-    let mut known: BTreeSet<String> = BTreeSet::new();
-    let first = random_hex(400);
-    target.call("credentials-put", &[("NAME", "crash"), ("VALUE", &first)]).await?;
-    known.insert(first);
-    let path = added_record(&target, &before)?;
-    let mut finding = Finding::new();
-    let mut saves = 0;
-    for kill in 0..KILLS {
-        let stop_at = Instant::now() + Duration::from_millis(20 + u64::from(kill) * 30);
-        let mut values = Vec::new();
-        let writer = async {
-            while Instant::now() < stop_at + Duration::from_millis(200) {
-                let value = random_hex(400);
-                values.push(value.clone());
-                let vars = [("NAME", "crash"), ("VALUE", value.as_str())];
-                if target.call("credentials-put", &vars).await.is_err() {
-                    break;
-                }
-            }
-        };
-        let killer = async {
-            tokio::time::sleep_until(stop_at.into()).await;
-            target.instance().kill().await;
-        };
-        tokio::join!(writer, killer);
-        saves += values.len();
-        known.extend(values);
-        let record = std::fs::read(&path).unwrap_or_default();
-        let password = master.clone();
-        let opened = blocking(move || vault::open(&record, "crash", password.as_bytes())).await?;
-        let whole = opened
-            .as_ref()
-            .is_ok_and(|plain| known.contains(String::from_utf8_lossy(plain).as_ref()));
-        finding.no_effect(whole, format!("kill {kill}: the record is an old or new one, whole"));
-        if target.instance().start_again().await.is_err() {
-            finding.no_effect(false, format!("kill {kill}: the target did not start again"));
-            break;
-        }
-    }
-    finding.reached(
-        saves >= usize::try_from(KILLS).unwrap_or_default(),
-        format!("{saves} saves were under way over {KILLS} kills"),
-    );
-    let shown = shown_key(&target).await;
-    finding.twin(
-        shown.as_deref() == Some(target.var("SECRET").as_str()),
-        "the other record is intact: the model was shown its key",
-    );
     Ok(finding)
 }
 

@@ -68,6 +68,8 @@ pub struct Plan {
     pub vars: BTreeMap<String, Vec<u8>>,
     /// A program and arguments before the server's own, such as one that sets a limit.
     pub wrap: Vec<String>,
+    /// Whether the world is on a file system in memory ([`World::in_memory`]).
+    pub in_memory: bool,
 }
 
 /// What stands around a server's own command line.
@@ -98,7 +100,8 @@ impl Instance {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(plan: &Plan) -> Result<Self, StartError> {
-        let world = Arc::new(World::new()?);
+        let world = if plan.in_memory { World::in_memory() } else { World::new() };
+        let world = Arc::new(world?);
         let mut vars = base_vars(plan, &world);
         let mut port = free_port()?;
         vars.set("PORT", port.to_string());
@@ -284,6 +287,20 @@ impl Instance {
             vars.set("STDIN", bytes);
         }
         run_command(&self.manifest, self.knockout.as_deref(), &self.world, &vars, &command).await
+    }
+
+    /// Starts a command of the manifest by role and leaves it running, for a caller that kills it.
+    ///
+    /// # Errors
+    /// `Unsupported` where the manifest has no such command, `Target` where it does not start.
+    pub fn begin_command(&self, role: &str, extra: &Vars) -> Result<Process, StartError> {
+        let found = self.manifest.commands.get(role);
+        let command = found.ok_or_else(|| StartError::Unsupported(format!("command `{role}`")))?;
+        let vars = self.vars.with(extra);
+        let knockout = self.knockout.as_deref();
+        let mut built = build(&self.manifest, knockout, &self.world, &vars, command, &[])?;
+        Process::start(&mut built)
+            .map_err(|error| StartError::Target(format!("cannot run {}: {error}", line(command))))
     }
 
     /// A place that the manifest names by role, such as `audit`.

@@ -63,7 +63,7 @@ impl World {
     /// # Errors
     /// A folder could not be made or given to the spare uid.
     pub fn new() -> Result<Self, WorldError> {
-        Self::owned(spare_uid(), false)
+        Self::owned(spare_uid(), false, &std::env::temp_dir())
     }
 
     /// A world for a target that is started as root and changes to the spare uid by itself; where
@@ -72,12 +72,30 @@ impl World {
     /// # Errors
     /// As [`World::new`].
     pub fn dropping() -> Result<Self, WorldError> {
-        if targets_are_root() { Self::owned(Some(SPARE_UID), true) } else { Self::new() }
+        if targets_are_root() {
+            Self::owned(Some(SPARE_UID), true, &std::env::temp_dir())
+        } else {
+            Self::new()
+        }
     }
 
-    fn owned(owner: Option<u32>, drops: bool) -> Result<Self, WorldError> {
-        let base = std::env::temp_dir();
-        let base = base.canonicalize().map_err(WorldError::new("resolve", &base))?;
+    /// A world on a file system in memory where the host has one, for cases that save thousands of
+    /// files: a disk may take milliseconds for each. No tool can run there, as its workspace lies
+    /// below a system folder.
+    ///
+    /// # Errors
+    /// As [`World::new`].
+    pub fn in_memory() -> Result<Self, WorldError> {
+        let memory = Path::new("/dev/shm");
+        if cfg!(target_os = "linux") && memory.is_dir() {
+            Self::owned(spare_uid(), false, memory).or_else(|_| Self::new())
+        } else {
+            Self::new()
+        }
+    }
+
+    fn owned(owner: Option<u32>, drops: bool, base: &Path) -> Result<Self, WorldError> {
+        let base = base.canonicalize().map_err(WorldError::new("resolve", base))?;
         let mut builder = tempfile::Builder::new();
         let prefix = format!("cw-{}-", std::process::id());
         builder.prefix(&prefix);

@@ -2,6 +2,7 @@
 //! not work; 2: it was asked wrongly. Each failure is one sentence on standard error.
 
 pub(crate) mod audit;
+pub(crate) mod changes;
 pub(crate) mod chat;
 pub(crate) mod config;
 pub(crate) mod doctor;
@@ -27,6 +28,10 @@ pub(crate) struct Cli {
     /// Read the master password from this open descriptor instead of CLAWPROOF_MASTER_PASSWORD
     #[arg(long, global = true, value_name = "N")]
     pub(crate) password_fd: Option<u32>,
+    /// Read the second password (of `vault rotate`, `export`, `import`) from this open descriptor
+    /// instead of CLAWPROOF_SECOND_PASSWORD
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) second_password_fd: Option<u32>,
     /// Switch one defence off, for the suite's self-test
     #[cfg(feature = "knockout")]
     #[arg(long, value_name = "REQUIREMENT")]

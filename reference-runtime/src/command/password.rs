@@ -1,4 +1,4 @@
-//! The master password: from a descriptor, or from the environment, out of which it is taken at
+//! The passwords: from a descriptor, from the terminal, or from the environment, out of which it is taken at
 //! once by starting this program anew without it. It must never stay in `/proc/<pid>/environ`, on
 //! a command line or in a descriptor that a child inherits.
 
@@ -11,24 +11,76 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 
-/// The environment variable.
+/// The environment variable of the master password.
 pub(crate) const VARIABLE: &str = "CLAWPROOF_MASTER_PASSWORD";
+/// That of the second one: the new one of a rotation, the one of an exported file.
+pub(crate) const SECOND: &str = "CLAWPROOF_SECOND_PASSWORD";
 /// The longest password, in bytes: it must fit into a pipe's buffer as a whole.
 const MAX: u64 = 4_096;
-const LENGTH: &str = "the master password must have 1 to 4096 bytes";
+const LENGTH: &str = "a password must have 1 to 4096 bytes";
 
-/// The password, if one was given. Where it is in the environment, this does not return: the
+/// The passwords of one call, each where it was given.
+#[derive(Debug, Default)]
+pub(crate) struct Passwords {
+    pub(crate) master: Option<MasterPassword>,
+    pub(crate) second: Option<MasterPassword>,
+}
+
+impl Passwords {
+    /// The master password: as it was given, or asked for at the terminal.
+    pub(crate) fn master(&mut self) -> Result<MasterPassword, Failure> {
+        let how = format!("set {VARIABLE} or --password-fd");
+        self.master.take().map_or_else(|| ask("the master password", &how, false), Ok)
+    }
+
+    /// The second password, in the same way; asked for twice where it is a new one.
+    pub(crate) fn second(&mut self, what: &str, new: bool) -> Result<MasterPassword, Failure> {
+        let how = format!("set {SECOND} or --second-password-fd");
+        self.second.take().map_or_else(|| ask(what, &how, new), Ok)
+    }
+}
+
+/// The passwords that were given. Where one is in the environment, this does not return: the
 /// process replaces itself by one that has it in a pipe.
-pub(crate) fn source(descriptor: Option<u32>) -> Result<Option<MasterPassword>, Failure> {
-    if let Some(variable) = std::env::var_os(VARIABLE) {
+pub(crate) fn source(master: Option<u32>, second: Option<u32>) -> Result<Passwords, Failure> {
+    let mut moved = Vec::new();
+    for (variable, descriptor, flag) in
+        [(VARIABLE, master, "--password-fd"), (SECOND, second, "--second-password-fd")]
+    {
+        let Some(value) = std::env::var_os(variable) else { continue };
         if descriptor.is_some() {
             return Err(Failure::Asked(format!(
-                "the master password is given twice: by {VARIABLE} and by --password-fd"
+                "a password is given twice: by {variable} and by {flag}"
             )));
         }
-        return from_environment(variable);
+        moved.push((variable, flag, value));
     }
-    descriptor.map(read).transpose()
+    if !moved.is_empty() {
+        return from_environment(moved);
+    }
+    let passwords =
+        Passwords { master: master.map(read).transpose()?, second: second.map(read).transpose()? };
+    #[cfg(target_os = "linux")]
+    if master.is_some() || second.is_some() {
+        close_fds::set_fds_cloexec(3, &[]);
+    }
+    Ok(passwords)
+}
+
+/// Asks at the terminal, without showing what is typed.
+fn ask(what: &str, how: &str, twice: bool) -> Result<MasterPassword, Failure> {
+    let missing = |_| Failure::Asked(format!("{what} is missing: {how}, or call from a terminal"));
+    #[cfg(unix)]
+    no_core_files();
+    let typed = |prompt: String| rpassword::prompt_password(prompt).map(Zeroizing::new);
+    let password = typed(format!("{what}: ")).map_err(missing)?;
+    if twice && *typed(format!("{what}, once more: ")).map_err(missing)? != *password {
+        return Err(Failure::Asked("the two are not the same".into()));
+    }
+    if password.is_empty() || password.len() as u64 > MAX {
+        return Err(Failure::Asked(LENGTH.into()));
+    }
+    Ok(MasterPassword::new(password.to_string()))
 }
 
 /// Reads the descriptor to its end, and keeps it from every child.
@@ -45,8 +97,6 @@ fn read(descriptor: u32) -> Result<MasterPassword, Failure> {
         let file = File::open(format!("/dev/fd/{descriptor}")).map_err(unreadable)?;
         file.take(MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
     }
-    #[cfg(target_os = "linux")]
-    close_fds::set_fds_cloexec(3, &[]);
     let password = text.strip_suffix('\n').unwrap_or(&text);
     if password.is_empty() || password.len() as u64 > MAX {
         return Err(Failure::Asked(LENGTH.into()));
@@ -64,7 +114,7 @@ fn no_core_files() {
 
 #[cfg(unix)]
 #[expect(clippy::disallowed_methods, reason = "replaces this process by itself; spawns nothing")]
-fn from_environment(variable: OsString) -> Result<Option<MasterPassword>, Failure> {
+fn from_environment(moved: Vec<(&str, &str, OsString)>) -> Result<Passwords, Failure> {
     use std::io::Write as _;
     use std::os::fd::AsRawFd as _;
     use std::os::unix::ffi::OsStringExt as _;
@@ -73,30 +123,35 @@ fn from_environment(variable: OsString) -> Result<Option<MasterPassword>, Failur
     let failed = |error: std::io::Error| {
         Failure::Failed(format!("the master password cannot be taken over: {error}"))
     };
-    let password = Zeroizing::new(variable.into_vec());
-    if password.is_empty() || password.len() as u64 > MAX {
-        return Err(Failure::Asked(LENGTH.into()));
-    }
-    let (reader, writer) = rustix::pipe::pipe().map_err(|error| failed(error.into()))?;
-    let mut writer = File::from(writer);
-    writer.write_all(&password).map_err(failed)?;
-    drop(writer);
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| "clawproof-runtime".into());
-    let error = std::process::Command::new(std::env::current_exe().map_err(failed)?)
-        .arg0(name)
-        .arg(format!("--password-fd={}", reader.as_raw_fd()))
-        .args(arguments)
-        .env_remove(VARIABLE)
-        .exec();
-    Err(failed(error))
+    let mut again = std::process::Command::new(std::env::current_exe().map_err(failed)?);
+    again.arg0(name);
+    let mut pipes = Vec::new();
+    for (variable, flag, value) in moved {
+        let password = Zeroizing::new(value.into_vec());
+        if password.is_empty() || password.len() as u64 > MAX {
+            return Err(Failure::Asked(LENGTH.into()));
+        }
+        let (reader, writer) = rustix::pipe::pipe().map_err(|error| failed(error.into()))?;
+        File::from(writer).write_all(&password).map_err(failed)?;
+        again.arg(format!("{flag}={}", reader.as_raw_fd())).env_remove(variable);
+        pipes.push(reader);
+    }
+    Err(failed(again.args(arguments).exec()))
 }
 
 /// Other systems do not show a process's environment to other users.
 #[cfg(not(unix))]
-fn from_environment(variable: OsString) -> Result<Option<MasterPassword>, Failure> {
-    let password = variable
-        .into_string()
-        .map_err(|_| Failure::Asked("the master password is not valid Unicode".into()))?;
-    Ok(Some(MasterPassword::new(password)))
+fn from_environment(moved: Vec<(&str, &str, OsString)>) -> Result<Passwords, Failure> {
+    let mut passwords = Passwords::default();
+    for (variable, _, value) in moved {
+        let password = value
+            .into_string()
+            .map_err(|_| Failure::Asked("a password is not valid Unicode".into()))?;
+        let place =
+            if variable == VARIABLE { &mut passwords.master } else { &mut passwords.second };
+        *place = Some(MasterPassword::new(password));
+    }
+    Ok(passwords)
 }

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use clawproof_runtime::gateway::{Role, Tokens};
 use secrecy::ExposeSecret as _;
 
+use super::changes::Changes;
 use super::{Failure, State};
 
 #[derive(Subcommand)]
@@ -41,7 +42,9 @@ pub(crate) fn run(mode: Mode) -> Result<ExitCode, Failure> {
         |error: std::io::Error| Failure::Failed(format!("the tokens cannot be used: {error}"));
     match mode {
         Mode::Create { state, role, ttl } => {
-            let (_, token) = Tokens::at(&state.make()?).create(role, ttl).map_err(failed)?;
+            let changes = Changes::of(&state)?;
+            let (record, token) = Tokens::at(&changes.state).create(role, ttl).map_err(failed)?;
+            changes.record("token.create", &format!("{}, {role:?}", record.id))?;
             println!("{}", token.expose_secret());
         }
         Mode::List { state } => {
@@ -61,9 +64,11 @@ pub(crate) fn run(mode: Mode) -> Result<ExitCode, Failure> {
             }
         }
         Mode::Revoke { state, id } => {
-            if !Tokens::at(&state.path()?).revoke(&id).map_err(failed)? {
+            let changes = Changes::of(&state)?;
+            if !Tokens::at(&changes.state).revoke(&id).map_err(failed)? {
                 return Err(Failure::Asked(format!("there is no token in force of the id {id}")));
             }
+            changes.record("token.revoke", &id)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,13 +1,16 @@
 //! `vault`: credentials on the command line. A secret comes by standard input and is never shown.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use clawproof_runtime::vault::{ApiKey, MasterPassword, Vault};
+use clawproof_runtime::vault::{ApiKey, Vault};
 use zeroize::Zeroizing;
 
-use super::{Failure, State, password};
+use super::changes::Changes;
+use super::password::Passwords;
+use super::{Failure, State};
 
 /// The largest secret, in bytes.
 const MAX: u64 = 65_536;
@@ -38,33 +41,94 @@ pub(crate) enum Mode {
         /// The record's name
         name: String,
     },
+    /// Seal every record anew under a new master password, the second password of the call
+    Rotate {
+        #[command(flatten)]
+        state: State,
+    },
+    /// Write all credentials into one new file, sealed under the second password of the call
+    Export {
+        #[command(flatten)]
+        state: State,
+        /// The file, which must not exist
+        file: PathBuf,
+    },
+    /// Take in the credentials of an exported file, whose password is the second of the call
+    Import {
+        #[command(flatten)]
+        state: State,
+        /// The file
+        file: PathBuf,
+    },
 }
 
-pub(crate) fn run(mode: Mode, password: Option<MasterPassword>) -> Result<ExitCode, Failure> {
-    let password = password.ok_or_else(|| {
-        let variable = password::VARIABLE;
-        Failure::Asked(format!("the master password is missing: set {variable} or --password-fd"))
-    })?;
+pub(crate) fn run(mode: Mode, mut passwords: Passwords) -> Result<ExitCode, Failure> {
     match mode {
         Mode::Init { state } => {
-            Vault::open(&state.make()?, password)?;
+            let folder = state.make()?;
+            Vault::open(&folder, passwords.master()?)?;
         }
         Mode::Put { state, name } => {
+            // Asked for first: standard input is the secret's.
+            let password = passwords.master()?;
             let secret = secret()?;
-            Vault::open(&state.make()?, password)?.put(&name, &secret)?;
+            let changes = Changes::of(&state)?;
+            Vault::open(&changes.state, password)?.put(&name, &secret)?;
+            changes.record("vault.put", &name)?;
         }
         Mode::List { state } => {
-            for name in Vault::open(&state.path()?, password)?.list()? {
+            for name in Vault::open(&state.path()?, passwords.master()?)?.list()? {
                 println!("{name}");
             }
         }
         Mode::Rm { state, name } => {
-            if !Vault::open(&state.path()?, password)?.remove(&name)? {
+            let changes = Changes::of(&state)?;
+            if !Vault::open(&changes.state, passwords.master()?)?.remove(&name)? {
                 return Err(Failure::Asked(format!("there is no record {name}")));
             }
+            changes.record("vault.rm", &name)?;
+        }
+        Mode::Rotate { state } => {
+            let changes = Changes::of(&state)?;
+            let vault = Vault::open(&changes.state, passwords.master()?)?;
+            let records = vault.rotate(passwords.second("the new master password", true)?)?;
+            changes.record("vault.rotate", &format!("{records} records"))?;
+            println!("{records} records are sealed under the new password");
+        }
+        Mode::Export { state, file } => {
+            let changes = Changes::of(&state)?;
+            let vault = Vault::open(&changes.state, passwords.master()?)?;
+            let sealed = vault.export(passwords.second("a password for the file", true)?)?;
+            save(&file, &sealed)?;
+            changes.record("vault.export", &format!("{} bytes", sealed.len()))?;
+        }
+        Mode::Import { state, file } => {
+            let changes = Changes::of(&state)?;
+            let vault = Vault::open(&changes.state, passwords.master()?)?;
+            let sealed = std::fs::read(&file).map_err(|error| unusable(&file, &error))?;
+            let password = passwords.second("the password of the file", false)?;
+            let names = vault.import(&sealed, password)?;
+            changes.record("vault.import", &format!("{} records", names.len()))?;
+            println!("{} records are imported", names.len());
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn unusable(file: &Path, error: &std::io::Error) -> Failure {
+    Failure::Asked(format!("{} cannot be used: {error}", file.display()))
+}
+
+/// A new file for the owner alone.
+fn save(file: &Path, content: &[u8]) -> Result<(), Failure> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+        .open(file)
+        .and_then(|mut open| open.write_all(content).and_then(|()| open.sync_all()))
+        .map_err(|error| unusable(file, &error))
 }
 
 fn secret() -> Result<ApiKey, Failure> {

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use crate::{
@@ -62,19 +62,80 @@ pub(super) fn read(path: &Path, longest: usize) -> Result<Vec<u8>, Unread> {
 /// Replaces a file as a whole: a reader sees the old or the new one, and so does the next start
 /// after a kill or a power cut at any moment.
 pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Rejection> {
-    let failed = |error: io::Error| deny(format!("{}: {error}", path.display()));
+    replace_all(vec![(path.to_owned(), content.to_owned())])
+}
+
+/// The same for many files of one folder: each is the old or the new one, and all are on the disk
+/// when this returns. The disk is waited for once and not once a file, where the system can.
+pub(super) fn replace_all(files: Vec<(PathBuf, Vec<u8>)>) -> Result<(), Rejection> {
     if !requirement::VAULT_CRASH_SAFE.enforced() {
-        return in_place(path, content).map_err(failed);
+        return files
+            .iter()
+            .try_for_each(|(path, content)| in_place(path, content).map_err(|e| failed(path, &e)));
     }
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|error| deny(error.to_string()))?;
-    let staged = path.with_extension(format!("{}.tmp", hex::encode(random)));
-    let written = stage(&staged, content).and_then(|()| fs::rename(&staged, path));
-    if written.is_err() {
-        // What is left is ciphertext; the next open removes it too.
-        let _ = fs::remove_file(&staged);
+    let mut staged = Staged::default();
+    for (path, content) in files {
+        staged.add(path, &content, "tmp")?;
     }
-    written.and_then(|()| sync_parent(path)).map_err(failed)
+    staged.flush()?;
+    staged.commit()
+}
+
+/// New files beside those that they will replace. What is not committed is removed again; what is
+/// left by a kill is ciphertext, and the next open removes it.
+#[derive(Default)]
+pub(super) struct Staged {
+    files: Vec<(PathBuf, PathBuf)>,
+    done: bool,
+}
+
+impl Staged {
+    /// Writes a file's new content beside it, under a name with this ending.
+    pub(super) fn add(
+        &mut self,
+        path: PathBuf,
+        content: &[u8],
+        ending: &str,
+    ) -> Result<(), Rejection> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| deny(error.to_string()))?;
+        let staged = path.with_extension(format!("{}.{ending}", hex::encode(random)));
+        let written = system::create(&staged, true)
+            .and_then(|mut file| io::Write::write_all(&mut file, content));
+        written.map_err(|error| failed(&staged, &error))?;
+        self.files.push((staged, path));
+        Ok(())
+    }
+
+    /// Waits until everything that was written is on the disk, the names too.
+    pub(super) fn flush(&self) -> Result<(), Rejection> {
+        let Some((first, _)) = self.files.first() else { return Ok(()) };
+        let all: Vec<&Path> = self.files.iter().map(|(staged, _)| staged.as_path()).collect();
+        system::flush(&all).map_err(|error| failed(first, &error))
+    }
+
+    /// From here on they count, and are no longer removed where they do not reach their places.
+    pub(super) fn decide(&mut self) {
+        self.done = true;
+    }
+
+    /// Puts every file in its place.
+    pub(super) fn commit(mut self) -> Result<(), Rejection> {
+        for (staged, path) in &self.files {
+            fs::rename(staged, path).map_err(|error| failed(path, &error))?;
+        }
+        self.done = true;
+        let last = self.files.last();
+        last.map_or(Ok(()), |(_, path)| sync_parent(path).map_err(|error| failed(path, &error)))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.done {
+            self.files.iter().for_each(|(staged, _)| drop(fs::remove_file(staged)));
+        }
+    }
 }
 
 /// Removes a file; says whether there was one.
@@ -95,10 +156,14 @@ pub(super) fn lock(folder: &Path) -> Result<File, Rejection> {
     Ok(file)
 }
 
-fn stage(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = system::create(path, true)?;
-    io::Write::write_all(&mut file, content)?;
-    file.sync_all()
+/// Renames a file within its folder.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Rejection> {
+    fs::rename(from, to).map_err(|error| failed(from, &error))
+}
+
+/// Makes the names in the folder of this file survive a power cut.
+pub(super) fn sync_names(path: &Path) -> Result<(), Rejection> {
+    sync_parent(path).map_err(|error| failed(path, &error))
 }
 
 /// Where `vault.crash-safe` is knocked out: the old record is gone before the new one stands.
@@ -119,6 +184,10 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 fn not_private(path: &Path) -> Rejection {
     let cause = format!("{} is a link, or open to others", path.display());
     requirement::VAULT_PERMISSIONS.refuse(NOT_PRIVATE, cause)
+}
+
+fn failed(path: &Path, error: &io::Error) -> Rejection {
+    deny(format!("{}: {error}", path.display()))
 }
 
 fn deny(cause: String) -> Rejection {
@@ -170,6 +239,18 @@ mod system {
         metadata.nlink() == 1
     }
 
+    /// Flushes files and their names: one call for the whole file system where Linux has it and it
+    /// is cheaper than a call for each file.
+    pub(super) fn flush(files: &[&Path]) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if files.len() > 1
+            && let Some(first) = files.first()
+        {
+            return Ok(rustix::fs::syncfs(File::open(first)?)?);
+        }
+        files.iter().try_for_each(|path| File::open(path)?.sync_all())
+    }
+
     pub(super) fn is_link(error: &io::Error) -> bool {
         error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
     }
@@ -203,6 +284,10 @@ mod system {
     }
 
     pub(super) fn create(_: &Path, _: bool) -> io::Result<File> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn flush(_: &[&Path]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

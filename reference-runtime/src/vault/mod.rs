@@ -4,8 +4,10 @@
 mod files;
 mod kdf;
 mod record;
+mod rotate;
 mod secret;
 mod store;
+mod transfer;
 
 pub use secret::{ApiKey, MasterPassword};
 pub use store::Vault;

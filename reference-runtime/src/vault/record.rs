@@ -1,4 +1,5 @@
-//! One credential as a file. It must never be opened with anything taken on trust from it.
+//! One credential as a file; docs/vault.md describes it for other implementations. It must never be
+//! opened with anything taken on trust from it.
 //!
 //! Byte by byte, integers little-endian:
 //!
@@ -27,7 +28,10 @@ use zeroize::Zeroizing;
 use super::kdf::{Cost, Key};
 use crate::requirement;
 
-const MAGIC: &[u8; 8] = b"CLAWVLT1";
+/// What a file says that it is, in its first eight bytes.
+pub(super) type Magic = [u8; 8];
+/// One credential.
+pub(super) const RECORD: &Magic = b"CLAWVLT1";
 const ARGON2ID: u8 = 1;
 const AES_256_GCM: u8 = 1;
 const HEADER: usize = 50;
@@ -55,8 +59,13 @@ impl Header {
         Ok(Self { cost: Cost::written(), salt, nonce })
     }
 
-    /// The header of a file, if this program may open it: nothing is derived before.
+    /// The header of a record, if this program may open it: nothing is derived before.
     pub(super) fn read(file: &[u8]) -> Result<Self, &'static str> {
+        Self::read_as(RECORD, file)
+    }
+
+    /// The same for a file of another kind.
+    pub(super) fn read_as(kind: &Magic, file: &[u8]) -> Result<Self, &'static str> {
         let (magic, rest) = file.split_first_chunk::<8>().ok_or("too short")?;
         let ([kdf, cipher], rest) = rest.split_first_chunk::<2>().ok_or("too short")?;
         let (memory, rest) = rest.split_first_chunk::<4>().ok_or("too short")?;
@@ -64,8 +73,8 @@ impl Header {
         let (lanes, rest) = rest.split_first_chunk::<4>().ok_or("too short")?;
         let (salt, rest) = rest.split_first_chunk::<16>().ok_or("too short")?;
         let (nonce, rest) = rest.split_first_chunk::<12>().ok_or("too short")?;
-        if magic != MAGIC {
-            return Err("not a record");
+        if magic != kind {
+            return Err("another kind of file");
         }
         let known = (*kdf, *cipher) == (ARGON2ID, AES_256_GCM);
         if !known && requirement::VAULT_DOWNGRADE.enforced() {
@@ -82,9 +91,9 @@ impl Header {
         cost.refused().map_or(Ok(Self { cost, salt: *salt, nonce: *nonce }), Err)
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    fn bytes(&self, kind: &Magic) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER);
-        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(kind);
         bytes.extend_from_slice(&[ARGON2ID, AES_256_GCM]);
         bytes.extend_from_slice(&self.cost.memory.to_le_bytes());
         bytes.extend_from_slice(&self.cost.passes.to_le_bytes());
@@ -95,24 +104,35 @@ impl Header {
     }
 }
 
-/// The whole file for a secret.
+/// The whole record of a secret.
 pub(super) fn seal(
     header: &Header,
     name: &str,
     key: &Key,
     secret: &str,
 ) -> Result<Vec<u8>, String> {
-    let mut file = header.bytes();
+    seal_as(RECORD, header, name, key, secret.as_bytes())
+}
+
+/// A whole file of any kind.
+pub(super) fn seal_as(
+    kind: &Magic,
+    header: &Header,
+    name: &str,
+    key: &Key,
+    content: &[u8],
+) -> Result<Vec<u8>, String> {
+    let mut file = header.bytes(kind);
     let associated = associated(&file, name);
-    let mut body = Zeroizing::new(Vec::with_capacity(secret.len() + TAG));
-    body.extend_from_slice(secret.as_bytes());
+    let mut body = Zeroizing::new(Vec::with_capacity(content.len() + TAG));
+    body.extend_from_slice(content);
     let tag = Sealer::new(key, header).encrypt(&associated, &mut body)?;
     file.extend_from_slice(&body);
     file.extend_from_slice(&tag);
     Ok(file)
 }
 
-/// The secret of a file whose header was read. An error says nothing about why.
+/// The content of a file, of whatever kind, whose header was read. An error says nothing about why.
 pub(super) fn open(
     header: &Header,
     file: &[u8],

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -25,6 +25,8 @@ use crate::{
 const LONGEST_NAME: usize = 100;
 /// Keys that are kept: one for a vault, a few more where records came from elsewhere.
 const MOST_KEYS: usize = 4;
+/// Records that may be damaged before the password is doubted.
+const MOST_TRIED: usize = 3;
 const UNUSABLE: &str = "the vault cannot be used";
 /// The same for a wrong password and any damage: which of them it was is nobody's business.
 const UNOPENED: &str = "the credential cannot be opened";
@@ -33,15 +35,13 @@ const UNOPENED: &str = "the credential cannot be opened";
 /// second, once): call them from a blocking task.
 #[derive(Debug)]
 pub struct Vault {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     password: MasterPassword,
     keys: Mutex<Keys>,
 }
 
 #[derive(Default)]
 struct Keys {
-    /// The salt of new records.
-    salt: Option<[u8; 16]>,
     derived: HashMap<([u8; 16], Cost), Key>,
 }
 
@@ -61,36 +61,54 @@ impl Vault {
         let vault =
             Self { folder: state.join("vault"), password, keys: Mutex::new(Keys::default()) };
         files::folder(&vault.folder)?;
-        let _lock = files::lock(&vault.folder)?;
-        for file in vault.files("tmp")? {
+        drop(vault.locked()?);
+        Ok(vault)
+    }
+
+    /// The same folder under another password.
+    pub(super) fn under(&self, password: MasterPassword) -> Self {
+        Self { folder: self.folder.clone(), password, keys: Mutex::new(Keys::default()) }
+    }
+
+    /// The writers' lock, with what a killed writer left put in order.
+    pub(super) fn locked(&self) -> Result<File, Rejection> {
+        let lock = files::lock(&self.folder)?;
+        self.recover()?;
+        for file in self.files("tmp")? {
             // A save was killed: the file holds ciphertext that nothing names.
             files::remove(&file)?;
         }
-        Ok(vault)
+        Ok(lock)
     }
 
     /// Saves a credential under a name, replacing the old one as a whole. A name has 1 to 100
     /// bytes and may look like a relative path without `..`.
     ///
     /// # Errors
-    /// A rule that the name breaks; `error.deny`: it could not be saved, and the old record is as
-    /// it was.
+    /// A rule that the name breaks; `vault.tamper`: the records that are there do not open with
+    /// this password; `error.deny`: it could not be saved, and the old record is as it was.
     pub fn put(&self, name: &str, key: &ApiKey) -> Result<(), Rejection> {
         let path = self.path(name)?;
-        requirement::INPUT_MESSAGE_SIZE.check(
-            key.expose().len() <= record::LONGEST_SECRET,
-            "the secret is too long",
-            || format!("{} bytes", key.expose().len()),
-        )?;
-        let _lock = files::lock(&self.folder)?;
-        let header = Header::fresh(self.salt()?).map_err(unusable)?;
-        let sealed = self
-            .with_key(&header, |derived| record::seal(&header, name, derived, key.expose()))?
-            .map_err(unusable)?;
+        fits(key)?;
+        let _lock = self.locked()?;
+        let salt = self.salt()?;
+        let sealed = self.sealed(salt, name, key)?;
         if !requirement::VAULT_NO_PLAINTEXT.enforced() {
             files::replace(&path.with_extension("plain"), key.expose().as_bytes())?;
         }
         files::replace(&path, &sealed)
+    }
+
+    /// The record of a credential under this salt, with a fresh nonce.
+    pub(super) fn sealed(
+        &self,
+        salt: [u8; 16],
+        name: &str,
+        key: &ApiKey,
+    ) -> Result<Vec<u8>, Rejection> {
+        let header = Header::fresh(salt).map_err(unusable)?;
+        self.with_key(&header, |derived| record::seal(&header, name, derived, key.expose()))?
+            .map_err(unusable)
     }
 
     /// The credential of this name, if there is one.
@@ -128,12 +146,8 @@ impl Vault {
     /// # Errors
     /// `error.deny`: the folder cannot be read.
     pub fn list(&self) -> Result<Vec<String>, Rejection> {
-        let mut names: Vec<String> = self
-            .files("cred")?
-            .iter()
-            .filter_map(|path| hex::decode(path.file_stem()?.to_str()?).ok())
-            .filter_map(|name| String::from_utf8(name).ok())
-            .collect();
+        let mut names: Vec<String> =
+            self.files("cred")?.iter().filter_map(|path| named(path)).collect();
         names.sort_unstable();
         Ok(names)
     }
@@ -144,11 +158,11 @@ impl Vault {
     /// A rule that the name breaks; `error.deny`: it could not be removed.
     pub fn remove(&self, name: &str) -> Result<bool, Rejection> {
         let path = self.path(name)?;
-        let _lock = files::lock(&self.folder)?;
+        let _lock = self.locked()?;
         files::remove(&path)
     }
 
-    fn path(&self, name: &str) -> Result<PathBuf, Rejection> {
+    pub(super) fn path(&self, name: &str) -> Result<PathBuf, Rejection> {
         requirement::INPUT_MESSAGE_SIZE.check(
             (1..=LONGEST_NAME).contains(&name.len()),
             "the name is empty or too long",
@@ -159,42 +173,56 @@ impl Vault {
     }
 
     /// The files with this ending, in any order.
-    fn files(&self, ending: &str) -> Result<Vec<PathBuf>, Rejection> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.folder).map_err(|error| unusable(error.to_string()))? {
-            let path = entry.map_err(|error| unusable(error.to_string()))?.path();
-            if path.extension().is_some_and(|extension| extension == ending) {
-                found.push(path);
-            }
-        }
-        Ok(found)
+    pub(super) fn files(&self, ending: &str) -> Result<Vec<PathBuf>, Rejection> {
+        self.each_file()?
+            .filter(|path| {
+                path.as_ref().map_or(true, |path| path.extension().is_some_and(|it| it == ending))
+            })
+            .collect()
     }
 
-    /// One salt for the vault, so that one process derives one key: the salt of any record that
-    /// would be opened, else a fresh one.
-    fn salt(&self) -> Result<[u8; 16], Rejection> {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(salt) = keys.salt {
-            return Ok(salt);
+    fn each_file(&self) -> Result<impl Iterator<Item = Result<PathBuf, Rejection>>, Rejection> {
+        let failed = |error: std::io::Error| unusable(error.to_string());
+        let entries = fs::read_dir(&self.folder).map_err(failed)?;
+        Ok(entries.map(move |entry| Ok(entry.map_err(failed)?.path())))
+    }
+
+    /// The salt of new records: one for the vault, so that one process derives one key. Where there
+    /// are records, one of the first must open: a record under another password than the others'
+    /// would be lost to whoever knows theirs.
+    pub(super) fn salt(&self) -> Result<[u8; 16], Rejection> {
+        let mut tried = 0;
+        for path in self.each_file()? {
+            let path = path?;
+            let Some(name) = named(&path) else { continue };
+            let Ok(file) = files::read(&path, record::LONGEST) else { continue };
+            let Ok(header) = Header::read(&file) else { continue };
+            let opened = self.with_key(&header, |key| record::open(&header, &file, &name, key))?;
+            if opened.is_ok() && header.cost == Cost::written() {
+                return Ok(header.salt);
+            }
+            if opened.is_ok() {
+                return fresh_salt();
+            }
+            tried += 1;
+            if tried == MOST_TRIED {
+                break;
+            }
         }
-        let existing = self.files("cred")?.iter().find_map(|path| {
-            let file = files::read(path, record::LONGEST).ok()?;
-            Header::read(&file).ok().filter(|header| header.cost == Cost::written())
-        });
-        let salt = if let Some(header) = existing {
-            header.salt
-        } else {
-            let mut salt = [0; 16];
-            getrandom::fill(&mut salt).map_err(|error| unusable(error.to_string()))?;
-            salt
-        };
-        keys.salt = Some(salt);
-        Ok(salt)
+        if tried > 0 && requirement::VAULT_TAMPER.enforced() {
+            return Err(requirement::VAULT_TAMPER
+                .refuse(UNOPENED, format!("{tried} records do not open with this password")));
+        }
+        fresh_salt()
     }
 
     /// Runs `work` with the key of a header, derived once. The lock is held meanwhile: two
     /// derivations at a time would only take twice the memory.
-    fn with_key<T>(&self, header: &Header, work: impl FnOnce(&Key) -> T) -> Result<T, Rejection> {
+    pub(super) fn with_key<T>(
+        &self,
+        header: &Header,
+        work: impl FnOnce(&Key) -> T,
+    ) -> Result<T, Rejection> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let place = (header.salt, header.cost);
         if keys.derived.len() >= MOST_KEYS && !keys.derived.contains_key(&place) {
@@ -210,10 +238,31 @@ impl Vault {
     }
 }
 
-fn unusable(cause: String) -> Rejection {
+/// The name of the record that this file holds; none if it is another kind of file.
+fn named(path: &Path) -> Option<String> {
+    let stem = path.extension().filter(|it| *it == "cred").and(path.file_stem())?;
+    String::from_utf8(hex::decode(stem.to_str()?).ok()?).ok()
+}
+
+/// Refuses a secret that no record has room for.
+pub(super) fn fits(key: &ApiKey) -> Result<(), Rejection> {
+    requirement::INPUT_MESSAGE_SIZE.check(
+        key.expose().len() <= record::LONGEST_SECRET,
+        "the secret is too long",
+        || format!("{} bytes", key.expose().len()),
+    )
+}
+
+pub(super) fn fresh_salt() -> Result<[u8; 16], Rejection> {
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt).map_err(|error| unusable(error.to_string()))?;
+    Ok(salt)
+}
+
+pub(super) fn unusable(cause: String) -> Rejection {
     requirement::ERROR_DENY.refuse(UNUSABLE, cause)
 }
 
-fn unopened(name: &str, why: &str) -> Rejection {
+pub(super) fn unopened(name: &str, why: &str) -> Rejection {
     requirement::VAULT_TAMPER.refuse(UNOPENED, format!("{name:?}: {why}"))
 }

@@ -160,6 +160,121 @@ fn what_a_killed_save_left_is_removed_at_the_next_open() {
     assert!(!stray.exists());
 }
 
+fn password(text: &str) -> MasterPassword {
+    MasterPassword::new(text.into())
+}
+
+fn open_with(state: &Path, text: &str) -> Vault {
+    Vault::open(state, password(text)).unwrap()
+}
+
+/// The records that open under a password, and those that do not.
+fn opened(state: &Path, text: &str) -> (usize, usize) {
+    let vault = open_with(state, text);
+    let names = vault.list().unwrap();
+    let good = names.iter().filter(|name| {
+        let key = vault.get(name).ok().flatten();
+        key.is_some_and(|key| key.expose() == format!("{SECRET}-{name}"))
+    });
+    let good = good.count();
+    (good, names.len() - good)
+}
+
+#[test]
+fn a_save_under_another_password_than_the_others_is_refused() {
+    let state = TempDir::new().unwrap();
+    put(&open(state.path()), "a");
+    let stranger = open_with(state.path(), "wrong horse");
+    let refused = stranger.put("b", &ApiKey::new("secret".into())).unwrap_err();
+    assert_eq!(refused.requirement(), requirement::VAULT_TAMPER);
+    assert_eq!(opened(state.path(), "correct horse"), (1, 0));
+}
+
+#[test]
+fn a_rotation_moves_every_record_to_the_new_password_and_a_new_salt() {
+    let state = TempDir::new().unwrap();
+    let vault = open(state.path());
+    ["a", "b/c", "ключ"].iter().for_each(|name| put(&vault, name));
+    let salt = |name: &str| fs::read(file(state.path(), name)).unwrap()[22..38].to_vec();
+    let before = salt("a");
+    assert_eq!(vault.rotate(password("new horse")).unwrap(), 3);
+    assert_eq!(opened(state.path(), "new horse"), (3, 0));
+    assert_eq!(opened(state.path(), "correct horse"), (0, 3));
+    assert_ne!(salt("a"), before);
+    assert_eq!(salt("a"), salt("b/c"));
+    let left = fs::read_dir(state.path().join("vault")).unwrap().count();
+    assert_eq!(left, 4, "three records and the lock");
+}
+
+#[test]
+fn a_rotation_that_meets_a_damaged_record_changes_nothing() {
+    let state = TempDir::new().unwrap();
+    let vault = open(state.path());
+    ["a", "b"].iter().for_each(|name| put(&vault, name));
+    let mut damaged = fs::read(file(state.path(), "b")).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    fs::write(file(state.path(), "b"), damaged).unwrap();
+    assert!(vault.rotate(password("new horse")).is_err());
+    assert_eq!(opened(state.path(), "correct horse"), (1, 1));
+    assert_eq!(fs::read_dir(state.path().join("vault")).unwrap().count(), 3);
+}
+
+#[test]
+fn a_killed_rotation_goes_back_before_it_is_decided_and_on_after() {
+    let (old, new) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    for state in [&old, &new] {
+        let vault = open(state.path());
+        ["a", "b"].iter().for_each(|name| put(&vault, name));
+    }
+    open(new.path()).rotate(password("new horse")).unwrap();
+    // What a kill leaves: one record in its place already, the other beside it.
+    let next = |name: &str| file(old.path(), name).with_extension("0123.next");
+    let sealed = |name: &str| fs::read(file(new.path(), name)).unwrap();
+    let stage = |name: &str| {
+        fs::write(next(name), sealed(name)).unwrap();
+        #[cfg(unix)]
+        fs::set_permissions(next(name), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
+    };
+    ["a", "b"].iter().for_each(|name| stage(name));
+    assert_eq!(opened(old.path(), "correct horse"), (2, 0), "undecided: the old ones count");
+    assert!(!next("a").exists());
+    fs::write(file(old.path(), "a"), sealed("a")).unwrap();
+    stage("b");
+    fs::write(old.path().join("vault/rotation"), "x").unwrap();
+    assert_eq!(opened(old.path(), "new horse"), (2, 0), "decided: the new ones count");
+    assert!(!next("b").exists() && !old.path().join("vault/rotation").exists());
+}
+
+#[test]
+fn an_export_opens_with_its_own_password_on_another_machine_and_holds_no_name() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let vault = open(here.path());
+    let names = ["a", "b/c", "ключ"];
+    names.iter().for_each(|name| put(&vault, name));
+    let exported = vault.export(password("for the way")).unwrap();
+    assert_eq!(&exported[..8], b"CLAWVXP1");
+    assert!(!String::from_utf8_lossy(&exported).contains("b/c"));
+
+    let other = open_with(there.path(), "another master");
+    put(&other, "mine");
+    let refused = |file: &[u8], text: &str| {
+        let refusal = other.import(file, password(text)).unwrap_err();
+        assert_eq!(refusal.requirement(), requirement::VAULT_TAMPER);
+        assert_eq!(refusal.public(), "the exported credentials cannot be opened");
+    };
+    refused(&exported, "correct horse");
+    for at in [0, 9, 12, 45, exported.len() - 1] {
+        let mut changed = exported.clone();
+        changed[at] ^= 0x20;
+        refused(&changed, "for the way");
+    }
+    refused(&exported[..exported.len() - 1], "for the way");
+    assert_eq!(other.list().unwrap(), ["mine"], "nothing was imported so far");
+    assert_eq!(other.import(&exported, password("for the way")).unwrap().len(), 3);
+    assert_eq!(opened(there.path(), "another master"), (4, 0));
+}
+
 #[cfg(unix)]
 mod unix {
     use std::os::unix::fs::{PermissionsExt, symlink};

@@ -1,0 +1,276 @@
+//! Writers of the vault killed in the middle of their work: a server that saves, an import, a change
+//! of the master password. What the disk holds afterwards is read here and not asked for. It must
+//! never take a kill for one that hit: how many did is counted and said.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::sensor::vault::Reader;
+use crate::target::process::Process;
+use crate::target::world::random_hex;
+
+use super::bulk::{Forge, import};
+use super::{Finding, Lab, Options, Trouble, added_record, blocking, records, shown_key};
+
+/// How many saves of a server are killed at a random moment.
+const SAVES: u32 = 5;
+/// Bytes of randomness in a secret: the longer it is, the longer a writer is at it.
+const LENGTH: usize = 1_500;
+/// How many imports and changes of the master password are killed at work; one that had ended when
+/// the kill came does not count.
+const HITS: usize = 3;
+/// How many of each are begun at most.
+const TRIES: usize = 10;
+/// How many credentials each of them saves.
+const CREDENTIALS: usize = 300;
+
+pub(super) async fn saves(lab: Lab) -> Result<Finding, Trouble> {
+    let target = lab.instance(Options::default()).await?;
+    let before = records(&target)?;
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    let first = random_hex(LENGTH);
+    target.call("credentials-put", &[("NAME", "crash"), ("VALUE", &first)]).await?;
+    known.insert(first);
+    let path = added_record(&target, &before)?;
+    let mut reader = Reader::new(target.var("MASTER"));
+    let mut finding = Finding::new();
+    let mut saves = 0;
+    for kill in 0..SAVES {
+        let stop_at = Instant::now() + Duration::from_millis(20 + u64::from(kill) * 40);
+        let mut values = Vec::new();
+        let writer = async {
+            while Instant::now() < stop_at + Duration::from_millis(200) {
+                let value = random_hex(LENGTH);
+                values.push(value.clone());
+                let vars = [("NAME", "crash"), ("VALUE", value.as_str())];
+                if target.call("credentials-put", &vars).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let killer = async {
+            tokio::time::sleep_until(stop_at.into()).await;
+            target.instance().kill().await;
+        };
+        tokio::join!(writer, killer);
+        saves += values.len();
+        known.extend(values);
+        let record = std::fs::read(&path).unwrap_or_default();
+        let (opened, back) = blocking(move || (reader.open(&record, "crash"), reader)).await?;
+        reader = back;
+        let whole = opened
+            .as_ref()
+            .is_ok_and(|plain| known.contains(String::from_utf8_lossy(plain).as_ref()));
+        finding.no_effect(whole, format!("kill {kill}: the record is an old or new one, whole"));
+        if target.instance().start_again().await.is_err() {
+            finding.no_effect(false, format!("kill {kill}: the target did not start again"));
+            break;
+        }
+    }
+    finding.reached(
+        saves >= usize::try_from(SAVES).unwrap_or_default(),
+        format!("{saves} saves were under way over {SAVES} kills"),
+    );
+    let shown = shown_key(&target).await;
+    finding.twin(
+        shown.as_deref() == Some(target.var("SECRET").as_str()),
+        "the other record is intact: the model was shown its key",
+    );
+    Ok(finding)
+}
+
+/// The credentials of one version of the vault.
+fn version(seed: &str, number: usize) -> Vec<(String, String)> {
+    let filler = "x".repeat(300);
+    let one = |place: usize| (name(place), format!("{seed}-{number}-{place}-{filler}"));
+    (0..CREDENTIALS).map(one).collect()
+}
+
+fn name(place: usize) -> String {
+    format!("crash-{place}")
+}
+
+/// How the records stand: with which versions' secrets, and how many with none of them.
+async fn standing(
+    folder: &Path,
+    seed: &str,
+    mut reader: Reader,
+) -> Result<(BTreeSet<usize>, usize, Reader), Trouble> {
+    let (folder, seed) = (folder.to_owned(), seed.to_owned());
+    blocking(move || {
+        let (mut versions, mut lost) = (BTreeSet::new(), 0);
+        for place in 0..CREDENTIALS {
+            let path = folder.join(hex::encode(name(place))).with_extension("cred");
+            let record = std::fs::read(path).unwrap_or_default();
+            let plain = reader.open(&record, &name(place)).unwrap_or_default();
+            let text = String::from_utf8_lossy(&plain);
+            let number = text.strip_prefix(&format!("{seed}-")).and_then(|rest| {
+                let (number, rest) = rest.split_once('-')?;
+                rest.starts_with(&format!("{place}-")).then(|| number.parse().ok())?
+            });
+            match number {
+                Some(number) => {
+                    versions.insert(number);
+                }
+                None => lost += 1,
+            }
+        }
+        (versions, lost, reader)
+    })
+    .await
+}
+
+/// Waits until a writer writes: until a name, length or time in the folder changes.
+async fn writes(writer: &mut Process, folder: &Path) -> Result<Instant, Trouble> {
+    let look = || -> BTreeSet<(std::ffi::OsString, u64, Option<SystemTime>)> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.file_name() != "lock")
+            .filter_map(|entry| {
+                let metadata = entry.metadata().ok()?;
+                Some((entry.file_name(), metadata.len(), metadata.modified().ok()))
+            })
+            .collect()
+    };
+    let (before, begun) = (look(), Instant::now());
+    while look() == before && writer.ended().is_none() {
+        if begun.elapsed() > Duration::from_secs(20) {
+            return Err(Trouble::Target("a writer of the vault wrote nothing in 20 s".to_owned()));
+        }
+        tokio::time::sleep(Duration::from_micros(300)).await;
+    }
+    Ok(Instant::now())
+}
+
+/// Lets a writer end by itself; says how long it wrote.
+async fn span(mut writer: Process, folder: &Path) -> Result<Duration, Trouble> {
+    let begun = writes(&mut writer, folder).await?;
+    while writer.ended().is_none() {
+        if begun.elapsed() > Duration::from_secs(20) {
+            return Err(Trouble::Target("a writer of the vault does not end".to_owned()));
+        }
+        tokio::time::sleep(Duration::from_micros(300)).await;
+    }
+    Ok(begun.elapsed())
+}
+
+/// Kills a writer at a random moment of the time that it writes; says whether it was at work.
+async fn kill_at_work(mut writer: Process, folder: &Path, span: Duration) -> Result<bool, Trouble> {
+    writes(&mut writer, folder).await?;
+    let part = u32::from_str_radix(&random_hex(2), 16).unwrap_or_default();
+    // It began a little before it was seen to.
+    tokio::time::sleep(span * part / 0x1_4000).await;
+    let at_work = writer.ended().is_none();
+    writer.kill().await;
+    Ok(at_work)
+}
+
+pub(super) async fn imports(lab: Lab) -> Result<Finding, Trouble> {
+    let mut finding = Finding::new();
+    let target = lab.instance(Options::default().in_memory()).await?;
+    let (folder, seed, mut forge) = (target.file("vault")?, random_hex(8), Forge::new());
+    let mut reader = Reader::new(target.var("MASTER"));
+    let second = forge.password.clone();
+    let begin = |file: &Path| {
+        let file = file.to_string_lossy();
+        let vars = [("FILE", file.as_ref()), ("SECOND", second.as_str())];
+        target.begin_command("vault-import", &vars)
+    };
+    let first = forge.file(&target, version(&seed, 0)).await?;
+    let span = span(begin(&first)?, &folder).await?;
+    let (versions, lost, back) = standing(&folder, &seed, reader).await?;
+    reader = back;
+    let whole = lost == 0 && versions == [0].into();
+    finding.twin(whole, format!("an import of {CREDENTIALS} credentials is whole on the disk"));
+    let (mut hits, mut number) = (0, 0);
+    while hits < HITS && number < TRIES {
+        number += 1;
+        let file = forge.file(&target, version(&seed, number)).await?;
+        hits += usize::from(kill_at_work(begin(&file)?, &folder, span).await?);
+        let (versions, lost, back) = standing(&folder, &seed, reader).await?;
+        reader = back;
+        let words = format!("kill {number}: {lost} lost, the others of imports {versions:?}");
+        finding.no_effect(lost == 0, words);
+    }
+    let words = format!("{hits} of {number} imports were killed in the {span:?} that they write");
+    enough(&mut finding, hits, words)?;
+    let last = forge.file(&target, version(&seed, number + 1)).await?;
+    let ended = import(&target, &last, &forge.password).await?;
+    let (versions, lost, _) = standing(&folder, &seed, reader).await?;
+    let whole = ended.code == Some(0) && lost == 0 && versions == [number + 1].into();
+    finding.twin(whole, "an import after the kills is whole again");
+    let shown = shown_key(&target).await;
+    let kept = shown.as_deref() == Some(target.var("SECRET").as_str());
+    finding.no_effect(kept, "a record that no import named is as it was: the model is shown it");
+    Ok(finding)
+}
+
+pub(super) async fn rotations(lab: Lab) -> Result<Finding, Trouble> {
+    let mut finding = Finding::new();
+    let target = lab.instance(Options::default().in_memory()).await?;
+    let (folder, seed, mut forge) = (target.file("vault")?, random_hex(8), Forge::new());
+    let first = forge.file(&target, version(&seed, 0)).await?;
+    if import(&target, &first, &forge.password).await?.code != Some(0) {
+        return Err(Trouble::Target("an import did not end well".to_owned()));
+    }
+    let begin = |old: &str, new: &str| {
+        target.begin_command("vault-rotate", &[("MASTER", old), ("SECOND", new)])
+    };
+    let mut master = fresh();
+    let span = span(begin(&target.var("MASTER"), &master)?, &folder).await?;
+    let open = standing_under(&folder, &seed, [&target.var("MASTER"), &master]).await?;
+    let done = open == [0, CREDENTIALS];
+    finding.twin(done, "a rotation that is left alone ends under the new password alone");
+    let (mut hits, mut number) = (0, 0);
+    while hits < HITS && number < TRIES {
+        number += 1;
+        let next = fresh();
+        hits += usize::from(kill_at_work(begin(&master, &next)?, &folder, span).await?);
+        // Any use puts in order what the kill left, under whichever password.
+        target.command("vault-list", &[("MASTER", master.as_str())], None).await?;
+        let open = standing_under(&folder, &seed, [&master, &next]).await?;
+        let [old, new] = open;
+        let words = format!(
+            "kill {number}: {old} records open under the old password, {new} under the new"
+        );
+        let whole = open == [CREDENTIALS, 0] || open == [0, CREDENTIALS];
+        finding.no_effect(whole, words);
+        if !whole {
+            break;
+        }
+        if new == CREDENTIALS {
+            master = next;
+        }
+    }
+    let words = format!("{hits} of {number} were killed in the {span:?} that they write");
+    enough(&mut finding, hits, words)?;
+    Ok(finding)
+}
+
+/// Sets the leg; a host on which no kill comes in time shows nothing either way.
+fn enough(finding: &mut Finding, hits: usize, words: String) -> Result<(), Trouble> {
+    if hits == 0 && finding.first_fall().is_none() {
+        return Err(Trouble::Inconclusive(words));
+    }
+    finding.reached(true, words);
+    Ok(())
+}
+
+fn fresh() -> String {
+    format!("master-{}", random_hex(12))
+}
+
+/// How many records open under each of two passwords.
+async fn standing_under(
+    folder: &Path,
+    seed: &str,
+    passwords: [&String; 2],
+) -> Result<[usize; 2], Trouble> {
+    let mut open = [0; 2];
+    for (count, password) in open.iter_mut().zip(passwords) {
+        let (_, lost, _) = standing(folder, seed, Reader::new(password.as_str())).await?;
+        *count = CREDENTIALS - lost;
+    }
+    Ok(open)
+}
