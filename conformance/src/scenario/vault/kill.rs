@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::sensor::vault::Reader;
@@ -33,14 +34,21 @@ pub(super) async fn saves(lab: Lab) -> Result<Finding, Trouble> {
     target.call("credentials-put", &[("NAME", "crash"), ("VALUE", &first)]).await?;
     known.insert(first);
     let path = added_record(&target, &before)?;
+    let folder = target.file("vault")?;
     let mut reader = Reader::new(target.var("MASTER"));
     let mut finding = Finding::new();
+    // How long one save takes, now that the key is derived.
+    let begun = Instant::now();
+    let second = random_hex(LENGTH);
+    target.call("credentials-put", &[("NAME", "crash"), ("VALUE", &second)]).await?;
+    known.insert(second);
+    let span = begun.elapsed();
     let mut saves = 0;
     for kill in 0..SAVES {
-        let stop_at = Instant::now() + Duration::from_millis(20 + u64::from(kill) * 40);
         let mut values = Vec::new();
+        let killed = AtomicBool::new(false);
         let writer = async {
-            while Instant::now() < stop_at + Duration::from_millis(200) {
+            while !killed.load(Ordering::Relaxed) {
                 let value = random_hex(LENGTH);
                 values.push(value.clone());
                 let vars = [("NAME", "crash"), ("VALUE", value.as_str())];
@@ -49,11 +57,16 @@ pub(super) async fn saves(lab: Lab) -> Result<Finding, Trouble> {
                 }
             }
         };
+        // Saves come one after the other: once the first has written, some moment of the next.
         let killer = async {
-            tokio::time::sleep_until(stop_at.into()).await;
+            let seen = changes(&folder, || false).await;
+            tokio::time::sleep(part_of(span * 2)).await;
             target.instance().kill().await;
+            killed.store(true, Ordering::Relaxed);
+            seen
         };
-        tokio::join!(writer, killer);
+        let ((), seen) = tokio::join!(writer, killer);
+        seen?;
         saves += values.len();
         known.extend(values);
         let record = std::fs::read(&path).unwrap_or_default();
@@ -121,8 +134,8 @@ async fn standing(
     .await
 }
 
-/// Waits until a writer writes: until a name, length or time in the folder changes.
-async fn writes(writer: &mut Process, folder: &Path) -> Result<Instant, Trouble> {
+/// Waits until a name, length or time in the folder changes, or `over` says that none will.
+async fn changes(folder: &Path, mut over: impl FnMut() -> bool) -> Result<Instant, Trouble> {
     let look = || -> BTreeSet<(std::ffi::OsString, u64, Option<SystemTime>)> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries
@@ -134,7 +147,7 @@ async fn writes(writer: &mut Process, folder: &Path) -> Result<Instant, Trouble>
             .collect()
     };
     let (before, begun) = (look(), Instant::now());
-    while look() == before && writer.ended().is_none() {
+    while look() == before && !over() {
         if begun.elapsed() > Duration::from_secs(20) {
             return Err(Trouble::Target("a writer of the vault wrote nothing in 20 s".to_owned()));
         }
@@ -143,9 +156,15 @@ async fn writes(writer: &mut Process, folder: &Path) -> Result<Instant, Trouble>
     Ok(Instant::now())
 }
 
+/// A random part of a time.
+fn part_of(span: Duration) -> Duration {
+    let part = u32::from_str_radix(&random_hex(2), 16).unwrap_or_default();
+    span * part / 0xffff
+}
+
 /// Lets a writer end by itself; says how long it wrote.
 async fn span(mut writer: Process, folder: &Path) -> Result<Duration, Trouble> {
-    let begun = writes(&mut writer, folder).await?;
+    let begun = changes(folder, || writer.ended().is_some()).await?;
     while writer.ended().is_none() {
         if begun.elapsed() > Duration::from_secs(20) {
             return Err(Trouble::Target("a writer of the vault does not end".to_owned()));
@@ -157,10 +176,9 @@ async fn span(mut writer: Process, folder: &Path) -> Result<Duration, Trouble> {
 
 /// Kills a writer at a random moment of the time that it writes; says whether it was at work.
 async fn kill_at_work(mut writer: Process, folder: &Path, span: Duration) -> Result<bool, Trouble> {
-    writes(&mut writer, folder).await?;
-    let part = u32::from_str_radix(&random_hex(2), 16).unwrap_or_default();
+    changes(folder, || writer.ended().is_some()).await?;
     // It began a little before it was seen to.
-    tokio::time::sleep(span * part / 0x1_4000).await;
+    tokio::time::sleep(part_of(span * 4 / 5)).await;
     let at_work = writer.ended().is_none();
     writer.kill().await;
     Ok(at_work)
