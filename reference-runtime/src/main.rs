@@ -42,6 +42,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Mode::Audit { mode: AuditMode::Tail(arguments) } => command::audit::tail(&arguments),
         Mode::Doctor(arguments) => command::doctor::run(&arguments),
         Mode::Config { mode: ConfigMode::Check { file } } => command::config::check(&file),
+        Mode::Config { mode: ConfigMode::Schema } => command::config::schema(),
         Mode::Sandbox { mode: SandboxMode::Run(arguments) } => Ok(sandbox::launch::run(&arguments)),
         #[cfg(feature = "knockout")]
         Mode::Knockouts => {

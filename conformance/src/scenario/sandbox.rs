@@ -48,6 +48,13 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |lab| Box::pin(honest_status(lab)),
     },
     Scenario {
+        id: "sandbox.honest-doctor",
+        requirements: &["sandbox.honest"],
+        surface: "system.status",
+        alone: false,
+        run: |lab| Box::pin(honest_doctor(lab)),
+    },
+    Scenario {
         id: "sandbox.reap-after-run",
         requirements: &["sandbox.reap", "sandbox.proc.orphan-exit"],
         surface: "sandbox.process",
@@ -224,6 +231,39 @@ async fn honest_status(lab: Lab) -> Result<Finding, Trouble> {
     let target = lab.instance(Options::default()).await?;
     compare(&mut finding, &target, "its own configuration").await?;
     Ok(finding)
+}
+
+/// What the diagnosis on the command line says, beside what a run under the same configuration does.
+async fn honest_doctor(lab: Lab) -> Result<Finding, Trouble> {
+    let mut finding = Finding::new();
+    for patch in ["sandbox-relaxed", "sandbox-strict"] {
+        let target = lab.instance(Options::default().patch(patch)).await?;
+        let ended = target.command("doctor", &[], None).await?;
+        let said = serde_json::from_slice(&ended.stdout).ok().and_then(|it| effective(&it));
+        let seen = look(&target).await?;
+        finding.reached(seen.inside, format!("with {patch} the command ran"));
+        finding.twin(said.is_some(), format!("with {patch} the diagnosis names a level"));
+        finding.no_effect(
+            said.as_deref() == seen.level(),
+            format!("with {patch} it names {said:?}; seen from outside: {seen:?}"),
+        );
+    }
+    // Where nothing can be contained, no level may be claimed.
+    let helpless = Options::default().environment("without-sandbox-helper");
+    let target = lab.instance(helpless).await?;
+    let ended = target.command("doctor-without-helper", &[], None).await?;
+    let said = serde_json::from_slice(&ended.stdout).ok().and_then(|it| effective(&it));
+    let levels = ["strict", "relaxed"];
+    let claims = said.as_deref().is_some_and(|said| levels.contains(&said));
+    finding.no_effect(!claims, format!("without its helper the diagnosis names {said:?}"));
+    Ok(finding)
+}
+
+/// The text of the first member `effective`, at any depth.
+fn effective(value: &serde_json::Value) -> Option<String> {
+    let fields = value.as_object()?;
+    let own = fields.get("effective").and_then(|it| it.as_str()).map(str::to_owned);
+    own.or_else(|| fields.values().find_map(effective))
 }
 
 async fn compare(finding: &mut Finding, target: &Target, how: &str) -> Result<(), Trouble> {

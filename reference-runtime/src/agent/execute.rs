@@ -39,7 +39,7 @@ impl Agent {
         };
         let parameters = call.arguments.clone();
         let id = call.id.clone();
-        let authorized = match self.registry.authorize(call) {
+        let authorized = match self.settings().registry.authorize(call) {
             Ok(authorized) => authorized,
             Err(rejection) => {
                 let denied = event(Kind::Authorization, Outcome::Deny)

@@ -16,7 +16,7 @@ mod vet;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 pub use attachment::{Attachment, Upload};
@@ -33,7 +33,7 @@ use tokio::sync::{broadcast, watch};
 use crate::audit::{Audit, Rejection};
 use crate::boundary::attachment::FileName;
 use crate::boundary::{Checked, Limits};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::registry::{Listing, ToolRegistry};
 use crate::requirement::ERROR_DENY;
 use crate::sandbox::{Sandbox, Status};
@@ -45,17 +45,29 @@ const LIST_LIMIT: usize = 1_000;
 
 /// The agent of one runtime.
 pub struct Agent {
-    registry: ToolRegistry,
+    settings: RwLock<Arc<Settings>>,
     sandbox: Sandbox,
     store: Store,
     model: Model,
     audit: Audit,
-    limits: Limits,
     workspace: Option<PathBuf>,
-    max_steps: u32,
-    timeout: Duration,
     /// The sessions that are being spoken in. An entry lives as long as someone holds it.
     live: Mutex<HashMap<SessionId, Weak<Live>>>,
+}
+
+/// What can change while the process runs.
+struct Settings {
+    registry: ToolRegistry,
+    limits: Limits,
+    max_steps: u32,
+    timeout: Duration,
+}
+
+impl Settings {
+    fn of(registry: ToolRegistry, config: &Config) -> Self {
+        let config::Agent { max_steps, timeout } = config.agent;
+        Self { registry, limits: config.limits, max_steps, timeout }
+    }
 }
 
 /// What all users of one session share: turns come one after the other, orders stop them, and
@@ -86,24 +98,34 @@ impl Agent {
         model: Model,
         audit: Audit,
     ) -> Self {
+        let settings = Settings::of(registry, config);
         Self {
-            registry,
+            settings: RwLock::new(Arc::new(settings)),
             sandbox,
             store,
             model,
             audit,
-            limits: config.limits,
             workspace: config.workspace.clone(),
-            max_steps: config.agent.max_steps,
-            timeout: config.agent.timeout,
             live: Mutex::default(),
         }
+    }
+
+    /// The tools and limits in force; a turn keeps those that it began with only for a step.
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over tools, their levels and limits of a configuration.
+    pub fn reconfigure(&self, registry: ToolRegistry, config: &Config) {
+        self.sandbox.reconfigure(config);
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Settings::of(registry, config));
     }
 
     /// The registered tools.
     #[must_use]
     pub fn tools(&self) -> Vec<Listing> {
-        self.registry.list()
+        self.settings().registry.list()
     }
 
     /// What the sandbox says about itself.
@@ -121,7 +143,7 @@ impl Agent {
     /// A limit for work that belongs to no session: the time that a turn may take.
     #[must_use]
     pub fn time_limit(&self) -> Stop {
-        Stop::after(self.timeout)
+        Stop::after(self.settings().timeout)
     }
 
     /// Makes a session for `owner`; it is on disk when this returns.
@@ -197,7 +219,7 @@ impl Agent {
         session: &SessionId,
         name: Checked<FileName>,
     ) -> Result<Upload, Rejection> {
-        self.store.upload(session, name, &self.limits).await
+        self.store.upload(session, name, &self.settings().limits).await
     }
 
     /// The attachment of this id, if the session has it.

@@ -133,7 +133,7 @@ impl Agent {
         correlation: &Correlation,
     ) -> Result<Reply, Failure> {
         let live = self.live(session);
-        let stop = Stop::after(self.timeout).or_when(live.order.subscribe());
+        let stop = Stop::after(self.settings().timeout).or_when(live.order.subscribe());
         let _turn = stop.guard(async { Ok(live.turn.lock().await) }).await?;
         live.tell(Progress::Started { correlation: correlation.as_str().to_owned() });
         let reply = self.turn(subject, session, message, attachments, (&live, stop), correlation);
@@ -183,13 +183,13 @@ impl Agent {
         turn: &mut Turn<'_>,
         mut history: Vec<Entry>,
     ) -> Result<String, Rejection> {
-        let tools = self.registry.list();
-        for _ in 0..self.max_steps {
+        let tools = self.settings().registry.list();
+        for _ in 0..self.settings().max_steps {
             let answer = match self.ask(turn, &history, &tools).await {
                 Err(_) if !ERROR_DENY.enforced() => super::model::Answer::default(),
                 answer => answer?,
             };
-            let text = vet::external(&answer.text, self.audit.redactor(), &self.limits)?;
+            let text = vet::external(&answer.text, self.audit.redactor(), &self.settings().limits)?;
             #[cfg_attr(not(feature = "knockout"), expect(unused_mut, reason = "knockout adds"))]
             let mut calls = answer.calls;
             #[cfg(feature = "knockout")]
@@ -223,13 +223,14 @@ impl Agent {
         history: &[Entry],
         tools: &[crate::registry::Listing],
     ) -> Result<super::model::Answer, Rejection> {
-        let mut deltas = vet::Deltas::new(self.audit.redactor(), &self.limits);
+        let mut deltas = vet::Deltas::new(self.audit.redactor(), &self.settings().limits);
         let mut heard = |piece: &str| {
             if let Some(text) = deltas.push(piece) {
                 turn.live.tell(Progress::Delta { text });
             }
         };
-        let answer = self.model.answer(history, tools, &self.limits, &mut heard);
+        let limits = self.settings().limits;
+        let answer = self.model.answer(history, tools, &limits, &mut heard);
         let answer = turn.stop.guard(answer).await?;
         if let Some(text) = deltas.finish() {
             turn.live.tell(Progress::Delta { text });
@@ -276,7 +277,7 @@ impl Agent {
         let report = CallReport { id, name, outcome, requirement };
         turn.live.tell(Progress::CallFinished(report.clone()));
         turn.calls.push(report);
-        vet::external(&text, self.audit.redactor(), &self.limits)
+        vet::external(&text, self.audit.redactor(), &self.settings().limits)
     }
 
     /// The answer as it is stored and sent back: every part of it vetted.
@@ -285,7 +286,11 @@ impl Agent {
             Ok(ProposedCall {
                 id: self.label(&call.id)?,
                 name: self.label(&call.name)?,
-                arguments: vet::external(&call.arguments, self.audit.redactor(), &self.limits)?,
+                arguments: vet::external(
+                    &call.arguments,
+                    self.audit.redactor(),
+                    &self.settings().limits,
+                )?,
             })
         });
         Ok(Entry::Assistant {
@@ -295,7 +300,7 @@ impl Agent {
     }
 
     fn label(&self, text: &str) -> Result<String, Rejection> {
-        let mut label = vet::external(text, self.audit.redactor(), &self.limits)?;
+        let mut label = vet::external(text, self.audit.redactor(), &self.settings().limits)?;
         vet::truncate(&mut label, NAME_BYTES);
         Ok(label)
     }

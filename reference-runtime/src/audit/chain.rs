@@ -83,6 +83,14 @@ struct Line {
 }
 
 impl Link {
+    /// The place after a line that is whole in itself; none for any other.
+    pub(super) fn of(line: &[u8]) -> Option<Self> {
+        let parsed: Line = serde_json::from_slice(line).ok()?;
+        let mut before = Self { records: parsed.seq.checked_sub(1)?, hash: parsed.previous };
+        before.follow(line).ok()?;
+        Some(before)
+    }
+
     /// Appends the next line to `out`, with its newline, and moves on.
     pub(super) fn append(&mut self, out: &mut String, time: &str, middle: &str) {
         let start = out.len();

@@ -1,7 +1,7 @@
-//! The files of the log: `audit/audit.jsonl` and `audit/head`, which says where the log ended when
-//! the last record was acknowledged, so that a cut end is seen. Several processes may append: each
-//! batch is written under the file's lock, after what others wrote was read. It must never write
-//! behind a record that it has not checked.
+//! The files of the log: `audit/audit.jsonl`, the older segments beside it, and `audit/head`, which
+//! says where the log ended when the last record was acknowledged, so that a cut end is seen. Several
+//! processes may append: each batch is written under the lock of `head`, after what others wrote was
+//! read. It must never write behind a record that it has not checked.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -12,6 +12,7 @@ use std::{
 use super::{
     Rejection, Verified,
     chain::{Broken, Link},
+    segment,
 };
 use crate::requirement;
 
@@ -19,29 +20,38 @@ const UNWRITABLE: &str = "the audit log cannot be written";
 const CHANGED: &str = "the audit log was changed";
 
 /// A line that is longer was not written by this program.
-const LONGEST_LINE: u64 = 1 << 20;
+pub(super) const LONGEST_LINE: u64 = 1 << 20;
 
 /// The open files and the place up to which they are known.
 #[derive(Debug)]
 pub(super) struct Log {
-    path: PathBuf,
+    folder: PathBuf,
     file: File,
     head: File,
+    /// The last record that was read or written.
     link: Link,
-    /// Bytes of the log that `link` covers.
+    /// The number of the first record of the open file.
+    first: u64,
+    /// Bytes of the open file that `link` covers.
     length: u64,
+    /// A file that has this many bytes is closed, and a new one begun.
+    limit: u64,
 }
 
 impl Log {
-    /// Opens or creates both files (0600, in a 0700 folder), checks the whole chain, and drops a
-    /// last line that a crash tore: it was never acknowledged.
-    pub(super) fn open(state: &Path) -> Result<Self, Rejection> {
+    /// Opens or creates the files (0600, in a 0700 folder), checks the chain of the newest segment
+    /// and how it hangs on the one before it, and drops a last line that a crash tore: it was never
+    /// acknowledged. Older segments are `verify`'s matter.
+    pub(super) fn open(state: &Path, limit: u64) -> Result<Self, Rejection> {
         let folder = state.join("audit");
         create_folder(&folder).map_err(unwritable)?;
-        let path = folder.join("audit.jsonl");
-        let file = private(&path).map_err(unwritable)?;
         let head = private(&folder.join("head")).map_err(unwritable)?;
-        let mut log = Self { path, file, head, link: Link::default(), length: 0 };
+        head.lock().map_err(unwritable)?;
+        let link = segment::last(&folder).map_err(changed)?;
+        let file = private(&segment::newest(&folder)).map_err(unwritable)?;
+        head.unlock().map_err(unwritable)?;
+        let first = link.records + 1;
+        let mut log = Self { folder, file, head, link, first, length: 0, limit };
         log.locked(|log| {
             let promised = read_head(&log.head).map_err(changed)?;
             log.catch_up(promised.as_ref())
@@ -53,6 +63,9 @@ impl Log {
     pub(super) fn append(&mut self, middles: &[String]) -> Result<(), Rejection> {
         self.locked(|log| {
             log.catch_up(None)?;
+            if log.length >= log.limit {
+                log.rotate().map_err(unwritable)?;
+            }
             let mut link = log.link.clone();
             let mut lines = String::new();
             for middle in middles {
@@ -81,9 +94,9 @@ impl Log {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, Rejection>,
     ) -> Result<T, Rejection> {
-        self.file.lock().map_err(unwritable)?;
+        self.head.lock().map_err(unwritable)?;
         let done = work(self);
-        self.file.unlock().map_err(unwritable)?;
+        self.head.unlock().map_err(unwritable)?;
         done
     }
 
@@ -95,23 +108,59 @@ impl Log {
         self.head.write_all(head_line(link).as_bytes())
     }
 
-    /// Reads what others appended, and checks that nobody took the file away or cut it.
+    /// Closes the open file under the number of its first record and begins a new one.
+    fn rotate(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        let newest = segment::newest(&self.folder);
+        fs::rename(&newest, segment::closed(&self.folder, self.first))?;
+        self.file = private(&newest)?;
+        (self.first, self.length) = (self.link.records + 1, 0);
+        #[cfg(unix)]
+        File::open(&self.folder)?.sync_all()?;
+        Ok(())
+    }
+
+    /// Reads what others appended, and checks that nobody took the files away or cut them.
     fn catch_up(&mut self, promised: Option<&Link>) -> Result<(), Rejection> {
-        let metadata = self.file.metadata().map_err(unwritable)?;
-        if !same_file(&metadata, &self.path) {
-            let cause = format!("{} is not the file that was opened", self.path.display());
-            return Err(requirement::ERROR_DENY.refuse(UNWRITABLE, cause));
+        let newest = segment::newest(&self.folder);
+        loop {
+            let metadata = self.file.metadata().map_err(unwritable)?;
+            let current = same_file(&metadata, &newest);
+            if !current && !same_file(&metadata, &segment::closed(&self.folder, self.first)) {
+                let cause = format!("{} is not the file that was opened", newest.display());
+                return Err(requirement::ERROR_DENY.refuse(UNWRITABLE, cause));
+            }
+            if metadata.len() < self.length {
+                return Err(changed(missing_end(&self.link)));
+            }
+            if metadata.len() > self.length || promised.is_some() {
+                self.read_on(promised, current)?;
+            }
+            if current {
+                break;
+            }
+            // Another process closed the segment: on with the next.
+            (self.first, self.length) = (self.link.records + 1, 0);
+            let next = segment::closed(&self.folder, self.first);
+            self.file = if next.exists() { private(&next) } else { private(&newest) }
+                .map_err(unwritable)?;
         }
-        if metadata.len() < self.length {
-            return Err(changed(Broken::new(self.link.records, "the end of the log is missing")));
+        match promised {
+            Some(promised) if promised.records > self.link.records => {
+                Err(changed(missing_end(&self.link)))
+            }
+            _ => Ok(()),
         }
-        if metadata.len() == self.length && promised.is_none() {
-            return Ok(());
-        }
+    }
+
+    fn read_on(&mut self, promised: Option<&Link>, current: bool) -> Result<(), Rejection> {
         self.file.seek(SeekFrom::Start(self.length)).map_err(unwritable)?;
         let mut reader = BufReader::new(&self.file);
         let read = read_lines(&mut reader, &mut self.link, promised).map_err(changed)?;
         self.length += read.bytes;
+        if read.torn && !current {
+            return Err(changed(Broken::new(self.link.records + 1, "the line is torn")));
+        }
         if read.torn {
             self.file.set_len(self.length).map_err(unwritable)?;
         }
@@ -119,7 +168,8 @@ impl Log {
     }
 }
 
-/// Reads the log of a state folder and checks its chain from the first record to the head.
+/// Reads the log of a state folder, all of its segments, and checks its chain from the first record
+/// to the head.
 ///
 /// # Errors
 /// The first place at which it is not as it was written.
@@ -129,19 +179,31 @@ pub fn verify(state: &Path) -> Result<Verified, Broken> {
     }
     let folder = state.join("audit");
     let unreadable = |error: io::Error| Broken::new(1, format!("it cannot be read: {error}"));
-    let file = File::open(folder.join("audit.jsonl")).map_err(unreadable)?;
-    file.lock_shared().map_err(unreadable)?;
     let head = File::open(folder.join("head")).map_err(unreadable)?;
+    head.lock_shared().map_err(unreadable)?;
     let promised = read_head(&head)?;
     let mut link = Link::default();
-    let read = read_lines(&mut BufReader::new(&file), &mut link, promised.as_ref())?;
-    if read.torn {
-        return Err(Broken::new(link.records + 1, "the last line is torn"));
+    let closed = segment::all(&folder).map_err(unreadable)?;
+    let files = closed.into_iter().map(|(first, path)| (Some(first), path));
+    for (first, path) in files.chain([(None, segment::newest(&folder))]) {
+        if first.is_some_and(|first| first != link.records + 1) {
+            return Err(Broken::new(link.records + 1, "a segment of the log is missing"));
+        }
+        let file = File::open(path).map_err(unreadable)?;
+        let read = read_lines(&mut BufReader::new(&file), &mut link, promised.as_ref())?;
+        if read.torn {
+            return Err(Broken::new(link.records + 1, "the last line is torn"));
+        }
     }
-    if promised.is_none() && link.records > 0 {
-        return Err(Broken::new(link.records, "the head is missing"));
+    match promised {
+        None if link.records > 0 => Err(Broken::new(link.records, "the head is missing")),
+        Some(promised) if promised.records > link.records => Err(missing_end(&link)),
+        _ => Ok(Verified { records: link.records, head: link.hash }),
     }
-    Ok(Verified { records: link.records, head: link.hash })
+}
+
+fn missing_end(link: &Link) -> Broken {
+    Broken::new(link.records + 1, "the end of the log is missing")
 }
 
 /// What was read: bytes of whole lines, and whether a part of a line came after them.
@@ -150,7 +212,8 @@ struct Lines {
     torn: bool,
 }
 
-/// Follows the chain to the end of the reader. The record that the head promises must be there.
+/// Follows the chain to the end of the reader. Where the record stands that the head names, it must
+/// be that one.
 fn read_lines(
     reader: &mut impl BufRead,
     link: &mut Link,
@@ -158,7 +221,9 @@ fn read_lines(
 ) -> Result<Lines, Broken> {
     let mut read = Lines { bytes: 0, torn: false };
     let mut line = Vec::new();
-    let mut kept = promised.is_none_or(|promised| promised.records <= link.records);
+    let differs = |link: &Link| {
+        promised.is_some_and(|head| head.records == link.records && head.hash != link.hash)
+    };
     loop {
         line.clear();
         let taken = reader
@@ -175,18 +240,11 @@ fn read_lines(
         };
         link.follow(record)?;
         read.bytes += taken as u64;
-        if let Some(promised) = promised.filter(|promised| promised.records == link.records) {
-            if promised.hash != link.hash {
-                return Err(Broken::new(link.records, "it is not the record that the head names"));
-            }
-            kept = true;
+        if differs(link) {
+            return Err(Broken::new(link.records, "it is not the record that the head names"));
         }
     }
-    if kept {
-        Ok(read)
-    } else {
-        Err(Broken::new(link.records + 1, "the end of the log is missing"))
-    }
+    Ok(read)
 }
 
 /// Fixed in length, so that one write replaces it.

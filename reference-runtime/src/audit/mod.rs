@@ -6,6 +6,7 @@ mod event;
 mod log;
 mod redact;
 mod rejection;
+mod segment;
 mod sink;
 
 pub use chain::{Broken, Verified};
@@ -13,4 +14,5 @@ pub use event::{Event, Kind, Outcome};
 pub use log::verify;
 pub use redact::{REDACTED, Redactor};
 pub use rejection::{Correlation, Rejection};
-pub use sink::Audit;
+pub use segment::tail;
+pub use sink::{Audit, Keeping};

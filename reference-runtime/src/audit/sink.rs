@@ -26,6 +26,21 @@ const SYNC: Duration = Duration::from_secs(1);
 
 const UNWRITABLE: &str = "the audit log cannot be written";
 
+/// How the log is kept. The default is what every process may use; only stricter is possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// A file that has this many bytes is closed, and a new one begun.
+    pub segment_bytes: u64,
+    /// Whether a record is acknowledged only when the disk has it (some milliseconds a batch).
+    pub durable: bool,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, durable: false }
+    }
+}
+
 /// The open audit log; clones write to the same file.
 #[derive(Clone, Debug)]
 pub struct Audit {
@@ -62,11 +77,23 @@ impl Audit {
     /// # Errors
     /// `error.deny`: the log cannot be opened, or `audit.integrity`: it was changed.
     pub fn open(state: &Path, redactor: Redactor) -> Result<Self, Rejection> {
-        let log = Log::open(state)?;
+        Self::open_with(state, redactor, Keeping::default())
+    }
+
+    /// The same, kept in another way.
+    ///
+    /// # Errors
+    /// As [`Audit::open`].
+    pub fn open_with(
+        state: &Path,
+        redactor: Redactor,
+        keeping: Keeping,
+    ) -> Result<Self, Rejection> {
+        let log = Log::open(state, keeping.segment_bytes)?;
         let (queue, waiting) = sync_channel(QUEUE);
         thread::Builder::new()
             .name("audit".into())
-            .spawn(move || write_all(log, &waiting))
+            .spawn(move || write_all(log, &waiting, keeping.durable))
             .map_err(|error| refuse(error.to_string()))?;
         Ok(Self { redactor, queue })
     }
@@ -130,7 +157,7 @@ fn refuse(cause: String) -> Rejection {
 }
 
 /// The writer: ends when the last [`Audit`] is dropped.
-fn write_all(mut log: Log, waiting: &Receiver<Waiting>) {
+fn write_all(mut log: Log, waiting: &Receiver<Waiting>, durable: bool) {
     let mut synced = Instant::now();
     let mut dirty = false;
     loop {
@@ -147,8 +174,13 @@ fn write_all(mut log: Log, waiting: &Receiver<Waiting>) {
                     .chain(more)
                     .map(|waiting| (waiting.middle, waiting.done))
                     .unzip();
-                let written = log.append(&middles).map_err(|refusal| refusal.cause().to_owned());
+                let mut written =
+                    log.append(&middles).map_err(|refusal| refusal.cause().to_owned());
                 dirty |= written.is_ok();
+                if durable && written.is_ok() {
+                    written = log.sync().map_err(|error| error.to_string());
+                    dirty = written.is_err();
+                }
                 done.into_iter().for_each(|done| done.tell(written.clone()));
             }
             Err(RecvTimeoutError::Timeout) => {}

@@ -1,8 +1,5 @@
 //! `audit`: looks at the log, and never changes it.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::process::ExitCode;
 
 use clawproof_runtime::audit;
@@ -25,23 +22,15 @@ pub(crate) fn verify(state: &State) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Err(broken) => Err(Failure::Failed(format!(
-            "the audit log is broken at line {}: {}",
+            "the audit log is broken at record {}: {}",
             broken.line, broken.reason
         ))),
     }
 }
 
 pub(crate) fn tail(arguments: &TailArguments) -> Result<ExitCode, Failure> {
-    let failed =
-        |error: std::io::Error| Failure::Failed(format!("the audit log cannot be read: {error}"));
-    let path = arguments.state.path()?.join("audit").join("audit.jsonl");
-    let mut last = VecDeque::new();
-    for line in BufReader::new(File::open(path).map_err(failed)?).lines() {
-        last.push_back(line.map_err(failed)?);
-        if last.len() > arguments.lines {
-            last.pop_front();
-        }
-    }
+    let last = audit::tail(&arguments.state.path()?, arguments.lines)
+        .map_err(|error| Failure::Failed(format!("the audit log cannot be read: {error}")))?;
     for line in last {
         println!("{line}");
     }

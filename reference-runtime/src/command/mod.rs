@@ -93,6 +93,8 @@ pub(crate) enum ConfigMode {
         /// The file, openclaw.json
         file: PathBuf,
     },
+    /// Print the JSON Schema of a configuration file
+    Schema,
 }
 
 #[derive(Subcommand)]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clawproof_runtime::agent::{Agent, Model, Store};
-use clawproof_runtime::audit::{Audit, Correlation, Event, Kind, Outcome, Redactor};
-use clawproof_runtime::config::{Config, Provider};
+use clawproof_runtime::audit::{Audit, Correlation, Event, Keeping, Kind, Outcome, Redactor};
+use clawproof_runtime::config::{self, Config, Provider};
 use clawproof_runtime::registry::ToolRegistry;
 use clawproof_runtime::requirement;
 use clawproof_runtime::sandbox::Sandbox;
@@ -42,7 +42,8 @@ pub(crate) fn build(
     password: Option<MasterPassword>,
     redactor: &Redactor,
 ) -> Result<Parts, Failure> {
-    let audit = Audit::open(state, redactor.clone())?;
+    let config::Audit { segment_bytes, durable } = config.audit;
+    let audit = Audit::open_with(state, redactor.clone(), Keeping { segment_bytes, durable })?;
     let vault = password.map(|password| Vault::open(state, password)).transpose()?;
     let key = model_key(config, vault.as_ref(), redactor)?;
     let model = Model::new(&config.model, key)?;

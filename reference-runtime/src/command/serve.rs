@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clawproof_runtime::audit::Redactor;
+#[cfg(unix)]
+use clawproof_runtime::config::Config;
 use clawproof_runtime::gateway::{Gateway, Server, Tokens, serve};
 use clawproof_runtime::vault::MasterPassword;
 
@@ -45,9 +47,13 @@ pub(crate) fn run(
         .map_err(|error| Failure::Failed(format!("{listen} cannot be listened on: {error}")))?;
     let address = server.address();
     let gateway = Gateway::new(config, address, parts.agent, Tokens::at(&state), parts.vault);
+    let gateway = Arc::new(gateway);
+    if let Some(file) = arguments.config {
+        runtime.spawn(reload(file, Arc::clone(&gateway)));
+    }
     println!("clawproof-runtime listens on http://{address}");
     tracing::info!(%address, "serving");
-    runtime.block_on(serve(server, Arc::new(gateway), stop()));
+    runtime.block_on(serve(server, gateway, stop()));
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -59,6 +65,34 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .build()
         .map_err(|error| Failure::Failed(format!("no threads to run on: {error}")))
 }
+
+/// Reads the configuration file again at each SIGHUP. A file that is not valid changes nothing.
+#[cfg(unix)]
+async fn reload(file: PathBuf, gateway: Arc<Gateway>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        let path = file.clone();
+        let read = tokio::task::spawn_blocking(move || Config::load(&path)).await;
+        let done = match read {
+            Ok(read) => gateway.reload(read).await,
+            Err(error) => {
+                tracing::error!(%error, "the configuration could not be read");
+                continue;
+            }
+        };
+        match done {
+            Ok(changes) => tracing::info!(changes, "the configuration was read again"),
+            Err(rejection) => tracing::error!(
+                cause = rejection.cause(),
+                "the configuration stays as it was: {rejection}"
+            ),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+async fn reload(_: PathBuf, _: Arc<Gateway>) {}
 
 /// Ends with SIGTERM or SIGINT.
 async fn stop() {

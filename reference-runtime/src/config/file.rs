@@ -15,7 +15,10 @@ use crate::{
 /// The keys of each section, for the sentence about an unknown one. A test holds this table
 /// against the types.
 const KEYS: &[(&str, &[&str])] = &[
-    ("", &["gateway", "limits", "rates", "workspace", "sandbox", "model", "tools", "agent"]),
+    (
+        "",
+        &["gateway", "limits", "rates", "workspace", "sandbox", "model", "tools", "agent", "audit"],
+    ),
     ("gateway", &["listen", "origins", "hosts"]),
     ("limits", &["messageBytes", "jsonDepth", "attachmentBytes", "attachments"]),
     ("rates", &["requestsPerMinute", "messagesPerMinute"]),
@@ -23,6 +26,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("model", &["provider", "baseUrl", "name", "apiKey", "stream", "maxTokens", "timeoutSeconds"]),
     ("tools", &["disabled", "capabilities"]),
     ("agent", &["maxSteps", "timeoutSeconds"]),
+    ("audit", &["segmentBytes", "durable"]),
 ];
 
 const UNREADABLE: &str = "the configuration cannot be read";
@@ -96,7 +100,7 @@ fn sound(config: &Config) -> Result<(), String> {
             Err(format!("{name} is {value}; it may be {least} to {most}"))
         }
     };
-    let Config { gateway, limits, rates, sandbox, model, agent, .. } = config;
+    let Config { gateway, limits, rates, sandbox, model, agent, audit, .. } = config;
     within("limits.messageBytes", limits.message_bytes as u64, 1, 10_000_000)?;
     within("limits.jsonDepth", limits.json_depth as u64, 1, json::MAX_DEPTH as u64)?;
     within("limits.attachmentBytes", limits.attachment_bytes as u64, 0, 1_000_000_000)?;
@@ -106,6 +110,7 @@ fn sound(config: &Config) -> Result<(), String> {
     within("sandbox.timeoutSeconds", sandbox.timeout.as_secs(), 1, 3600)?;
     within("model.timeoutSeconds", model.timeout.as_secs(), 1, 3600)?;
     within("agent.timeoutSeconds", agent.timeout.as_secs(), 1, 3600)?;
+    within("audit.segmentBytes", audit.segment_bytes, 65_536, 1 << 30)?;
     within("agent.maxSteps", agent.max_steps.into(), 1, 1000)?;
     if sandbox.uid == Some(0) {
         return Err("sandbox.uid is 0; it must name an unprivileged user".into());
@@ -164,16 +169,23 @@ pub(super) mod seconds {
 
 /// The limits under the names of the file.
 pub(super) mod limits {
+    use schemars::JsonSchema;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use crate::boundary::Limits;
 
-    #[derive(Serialize, Deserialize)]
+    /// `limits`
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
-    struct Keys {
+    #[schemars(rename = "Limits")]
+    pub(in super::super) struct Keys {
+        /// The longest message, in bytes. Default 100,000.
         message_bytes: usize,
+        /// Open containers in a document. Default 32.
         json_depth: usize,
+        /// The largest attachment, in bytes. Default 50,000,000.
         attachment_bytes: usize,
+        /// Attachments of one message. Default 10.
         attachments: usize,
     }
 
@@ -258,5 +270,6 @@ mod tests {
                    stream: false, maxTokens: 9, timeoutSeconds: 6 },
           tools: { disabled: ['exec'], capabilities: { write_file: ['read'] } },
           agent: { maxSteps: 3, timeoutSeconds: 9 },
+          audit: { segmentBytes: 100000, durable: true },
         }";
 }

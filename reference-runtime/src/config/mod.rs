@@ -2,6 +2,7 @@
 //! limits of the boundary.
 
 mod file;
+mod live;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,19 +11,23 @@ use std::{
     time::Duration,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use live::{Adopted, Change};
 
 use crate::{audit::Rejection, boundary::Limits, requirement};
 
 /// The whole configuration; every key of the file is optional and has a default. Its serialised
 /// form has the keys of the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The network face.
     pub gateway: Gateway,
     /// How much a caller may send.
     #[serde(with = "file::limits")]
+    #[schemars(with = "file::limits::Keys")]
     pub limits: Limits,
     /// How often a caller may ask.
     pub rates: Rates,
@@ -36,10 +41,12 @@ pub struct Config {
     pub tools: Tools,
     /// How long a turn may be.
     pub agent: Agent,
+    /// How the audit log is kept.
+    pub audit: Audit,
 }
 
 /// `gateway`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gateway {
     /// The address to listen on. Default `127.0.0.1:18789`.
@@ -51,7 +58,7 @@ pub struct Gateway {
 }
 
 /// `rates`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Rates {
     /// Requests of one client in any minute. Default 60.
@@ -61,7 +68,9 @@ pub struct Rates {
 }
 
 /// How tightly a tool is contained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Not contained.
@@ -84,6 +93,7 @@ pub enum Level {
     Hash,
     Serialize,
     Deserialize,
+    JsonSchema,
     clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
@@ -99,7 +109,7 @@ pub enum Capability {
 }
 
 /// `sandbox`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sandbox {
     /// The level for every tool that is not named in `tools`. Default strict.
@@ -110,11 +120,12 @@ pub struct Sandbox {
     pub uid: Option<u32>,
     /// The time limit of one tool run. Default 30 s.
     #[serde(rename = "timeoutSeconds", with = "file::seconds")]
+    #[schemars(with = "u64")]
     pub timeout: Duration,
 }
 
 /// Which model answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
     /// Offline: understands a few fixed sentences. The default.
@@ -126,7 +137,7 @@ pub enum Provider {
 }
 
 /// `model`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Model {
     /// Default scripted.
@@ -143,11 +154,12 @@ pub struct Model {
     pub max_tokens: u32,
     /// The time limit of one answer. Default 60 s.
     #[serde(rename = "timeoutSeconds", with = "file::seconds")]
+    #[schemars(with = "u64")]
     pub timeout: Duration,
 }
 
 /// `tools`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tools {
     /// Names of tools that are not registered.
@@ -157,14 +169,32 @@ pub struct Tools {
 }
 
 /// `agent`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Agent {
     /// Model answers in one turn. Default 16.
     pub max_steps: u32,
     /// The time limit of one turn. Default 120 s.
     #[serde(rename = "timeoutSeconds", with = "file::seconds")]
+    #[schemars(with = "u64")]
     pub timeout: Duration,
+}
+
+/// `audit`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct Audit {
+    /// A file of the log that has this many bytes is closed, and a new one begun. Default 64 MiB.
+    pub segment_bytes: u64,
+    /// Whether a record is acknowledged only when the disk has it. Default false: the disk has it
+    /// within a second.
+    pub durable: bool,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, durable: false }
+    }
 }
 
 impl Default for Gateway {
@@ -231,6 +261,12 @@ impl Config {
     /// As [`Config::load`].
     pub fn parse(bytes: &[u8]) -> Result<Self, Rejection> {
         file::parse(bytes)
+    }
+
+    /// The JSON Schema of the file, as it is published in docs/config.schema.json.
+    #[must_use]
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
     }
 
     /// The level in force for a tool.

@@ -113,8 +113,9 @@ async fn rpc(
 ) -> Response {
     let (parts, content) = request.into_parts();
     let incoming = async {
-        let bytes = body::read(&parts.headers, content, &gateway.config.limits).await?;
-        envelope::read(&bytes, &gateway.config.limits)
+        let limits = gateway.config().limits;
+        let bytes = body::read(&parts.headers, content, &limits).await?;
+        envelope::read(&bytes, &limits)
     };
     let incoming = match incoming.await {
         Ok(incoming) => incoming,

@@ -23,6 +23,7 @@ use crate::vault::{ApiKey, Vault};
 /// Every method, and the role that it asks for.
 pub const METHODS: &[(&str, Role)] = &[
     ("config.get", Role::Admin),
+    ("config.set", Role::Admin),
     ("credentials.delete", Role::Admin),
     ("credentials.list", Role::Admin),
     ("credentials.put", Role::Admin),
@@ -134,19 +135,20 @@ impl Context<'_> {
             "system.health" => self.read::<Nothing>(params).map(|_| json!({ "status": "ok" })),
             "system.version" => self.read::<Nothing>(params).map(|_| version()),
             "config.get" => self.config_get(self.read(params)?),
+            "config.set" => self.config_set(self.read(params)?).await,
             _ => Err(Refusal::new(StatusCode::NOT_FOUND, -32601, "there is no such method")),
         }
     }
 
     /// Parameters of exactly this shape.
     fn read<T: DeserializeOwned>(&self, params: &str) -> Result<T, Refusal> {
-        boundary_json::parse(params.as_bytes(), self.limits())
+        boundary_json::parse(params.as_bytes(), &self.limits())
             .map(Checked::into_inner)
             .map_err(|rejection| Refusal::from(rejection).with_code(-32602))
     }
 
-    fn limits(&self) -> &Limits {
-        &self.gateway.config.limits
+    fn limits(&self) -> Limits {
+        self.gateway.config().limits
     }
 
     /// Attachments of a session by their ids, each of them once.
@@ -179,8 +181,8 @@ impl Context<'_> {
     }
 
     async fn session_message(&self, message: Message) -> Result<Value, Refusal> {
-        let text = text::message(message.text, self.limits())?;
-        attachment::count(message.attachments.len(), self.limits())?;
+        let text = text::message(message.text, &self.limits())?;
+        attachment::count(message.attachments.len(), &self.limits())?;
         let id = self.session(&message.session).await?;
         let attachments = self.attachments(&id, &message.attachments).await?;
         self.gateway.rates.session(self.caller, &id, self.correlation).await?;
@@ -309,7 +311,25 @@ impl Context<'_> {
     }
 
     fn config_get(&self, _: Nothing) -> Result<Value, Refusal> {
-        serde_json::to_value(&self.gateway.config).map_err(internal)
+        serde_json::to_value(&*self.gateway.config()).map_err(internal)
+    }
+
+    /// A merge patch of what can change while the process runs.
+    async fn config_set(&self, patch: Value) -> Result<Value, Refusal> {
+        const WRONG: &str = "the settings are not valid, or are taken at the start alone";
+        let wrong =
+            |cause: String| Refusal::new(StatusCode::BAD_REQUEST, -32602, WRONG).because(cause);
+        let config = self.gateway.config();
+        let wanted = config.patched(&patch).map_err(|it| wrong(it.cause().to_owned()))?;
+        if let Some(waiting) = config.adopt(wanted.clone()).waiting.first() {
+            return Err(wrong(format!("{} is taken at the start", waiting.key)));
+        }
+        let subject = self.caller.subject.as_str();
+        let correlation = self.correlation.clone();
+        let adopted = self.gateway.adopt(wanted, subject, "config.set", correlation).await?;
+        serde_json::to_value(adopted.changed)
+            .map(|changed| json!({ "changed": changed }))
+            .map_err(internal)
     }
 }
 

@@ -14,7 +14,9 @@ mod server;
 mod token;
 mod upload;
 
-use std::sync::Arc;
+mod settings;
+
+use std::sync::{Arc, RwLock};
 
 pub use auth::{Authenticated, Identity};
 pub use method::METHODS;
@@ -28,7 +30,9 @@ use crate::vault::Vault;
 
 /// Everything that a request can reach.
 pub struct Gateway {
-    config: Config,
+    config: RwLock<Arc<Config>>,
+    /// One change of the configuration at a time.
+    changing: tokio::sync::Mutex<()>,
     agent: Arc<Agent>,
     /// None where no master password was given: every use of it is refused.
     vault: Option<Arc<Vault>>,
@@ -50,7 +54,8 @@ impl Gateway {
         let gate = auth::Gate::new(tokens, agent.audit().clone());
         let origins = origin::Origins::new(listen, &config.gateway.hosts, &config.gateway.origins);
         let rates = rates::Rates::new(&config.rates, agent.audit().clone());
-        Self { config, agent, vault, gate, origins, rates }
+        let (config, changing) = (RwLock::new(Arc::new(config)), tokio::sync::Mutex::new(()));
+        Self { config, changing, agent, vault, gate, origins, rates }
     }
 
     /// The vault, or why there is none.

@@ -33,6 +33,14 @@ impl Rates {
         }
     }
 
+    /// Changes both limits.
+    pub(super) fn set(&self, rates: &config::Rates) {
+        if RATE_OVERRIDE.enforced() {
+            self.clients.set_limit(rates.requests_per_minute);
+            self.sessions.set_limit(rates.messages_per_minute);
+        }
+    }
+
     /// Counts `cost` requests of a client.
     pub(super) async fn client(
         &self,

@@ -4,7 +4,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::Hash,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -27,7 +30,7 @@ impl RetryAfter {
 /// clock changes nothing.
 #[derive(Debug)]
 pub struct Limiter<K> {
-    limit: u32,
+    limit: AtomicU32,
     window: Duration,
     capacity: usize,
     ledger: Mutex<Ledger<K>>,
@@ -52,7 +55,7 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
     #[must_use]
     pub fn new(limit: u32, window: Duration, capacity: usize) -> Self {
         let ledger = Ledger { accounts: HashMap::new(), swept: Instant::now() };
-        Self { limit, window, capacity, ledger: Mutex::new(ledger) }
+        Self { limit: AtomicU32::new(limit), window, capacity, ledger: Mutex::new(ledger) }
     }
 
     /// Admits a request of this cost, or says when to come back. A refused request costs nothing;
@@ -62,6 +65,11 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
     /// The identity has spent its limit, or there are too many active identities.
     pub fn admit(&self, key: &K, cost: u32) -> Result<(), RetryAfter> {
         self.admit_at(key, cost, Instant::now())
+    }
+
+    /// Changes the limit; what was spent in the window stays spent.
+    pub fn set_limit(&self, limit: u32) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// How many identities are held in memory.
@@ -82,7 +90,7 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
             None => ledger.accounts.entry(key.clone()).or_default(),
         };
         account.expire(now, self.window);
-        account.afford(cost, self.limit, self.window, now)?;
+        account.afford(cost, self.limit.load(Ordering::Relaxed), self.window, now)?;
         account.spend(cost, now);
         Ok(())
     }
@@ -191,6 +199,17 @@ mod tests {
         assert!(limiter.admit_at(&0, 1, start).is_err());
         assert_eq!(limiter.admit_at(&500, 1, start + MINUTE), Ok(()));
         assert_eq!(limiter.identities(), 1);
+    }
+
+    #[test]
+    fn a_lower_limit_counts_what_was_spent_before_it() {
+        let limiter = Limiter::new(60, MINUTE, 10);
+        let now = Instant::now();
+        assert_eq!(limiter.admit_at(&1, 20, now), Ok(()));
+        limiter.set_limit(20);
+        assert!(limiter.admit_at(&1, 1, now).is_err());
+        limiter.set_limit(21);
+        assert_eq!(limiter.admit_at(&1, 1, now), Ok(()));
     }
 
     #[test]

@@ -18,7 +18,12 @@ mod macos;
 #[cfg(windows)]
 mod windows;
 
-use std::{path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    thread,
+    time::Duration,
+};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -111,7 +116,7 @@ pub struct Options {
 /// The sandbox of this runtime.
 #[derive(Debug)]
 pub struct Sandbox {
-    config: Config,
+    config: RwLock<Arc<Config>>,
     backend: Result<Arc<Backend>, Refusal>,
     status: Status,
 }
@@ -139,13 +144,26 @@ impl Sandbox {
             })
             .and_then(|setting| Backend::new(&setting));
         let (backend, status) = measure(config, backend);
-        Self { config: config.clone(), backend: backend.map(Arc::new), status }
+        Self {
+            config: RwLock::new(Arc::new(config.clone())),
+            backend: backend.map(Arc::new),
+            status,
+        }
     }
 
     /// What is in force, as it was measured at the start.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status.clone()
+    }
+
+    /// Takes over the levels of single tools and the time limit; what was measured stays.
+    pub fn reconfigure(&self, config: &Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.clone());
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The level that a tool runs at.
@@ -157,7 +175,7 @@ impl Sandbox {
             // What is prevented: a runtime that says one level and runs at another.
             return Ok(Level::None);
         }
-        policy::level(&self.config, tool)
+        policy::level(&self.config(), tool)
     }
 
     /// Runs one authorised call in a fresh sandbox. Dropping the future ends the run.
@@ -167,16 +185,17 @@ impl Sandbox {
     /// ended; a requirement of Layer 1 that the tool's own checks inside the sandbox refused by.
     pub async fn run(&self, call: Authorized<ToolCall>) -> Result<Contained<Outcome>, Rejection> {
         let backend = self.backend.as_ref().map_err(Refusal::reject)?;
+        let config = self.config();
         let tool = call.tool();
         let level = self.level(tool.name)?;
         let capabilities = call.capabilities();
         let call = call.into_inner();
         let work = match tool.kind {
             Kind::Program => Work::Program(program(&call.arguments)),
-            Kind::Worker(_) => Work::Worker(request(tool.name, &call.arguments, &self.config)?),
+            Kind::Worker(_) => Work::Worker(request(tool.name, &call.arguments, &config)?),
         };
         let job =
-            Job { level, capabilities, work, timeout: self.config.sandbox.timeout, pass_on: false };
+            Job { level, capabilities, work, timeout: config.sandbox.timeout, pass_on: false };
         let ran = finish(Arc::clone(backend), job).await?;
         let value = match tool.kind {
             Kind::Program => of_program(&ran),

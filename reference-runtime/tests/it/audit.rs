@@ -3,7 +3,7 @@
 use std::{fs, path::Path, thread};
 
 use clawproof_runtime::{
-    audit::{Audit, Correlation, Event, Kind, Outcome, Redactor, verify},
+    audit::{Audit, Correlation, Event, Keeping, Kind, Outcome, Redactor, tail, verify},
     requirement,
 };
 use serde_json::{Value, json};
@@ -138,6 +138,66 @@ fn a_log_that_was_taken_away_or_cut_refuses_the_next_record() {
     fs::rename(&path, state.path().join("elsewhere")).unwrap();
     assert!(audit.record_blocking(event("third")).is_err());
     assert!(!refused.to_string().contains("audit.jsonl"));
+}
+
+/// A log of many small segments, and its files in order.
+fn segmented() -> (TempDir, Vec<std::path::PathBuf>) {
+    let state = TempDir::new().unwrap();
+    let keeping = Keeping { segment_bytes: 2_000, durable: true };
+    let (one, two) = (
+        Audit::open_with(state.path(), Redactor::new(), keeping).unwrap(),
+        Audit::open_with(state.path(), Redactor::new(), keeping).unwrap(),
+    );
+    for n in 0..40 {
+        let audit = if n % 3 == 0 { &two } else { &one };
+        audit.record_blocking(event(&format!("action-{n}"))).unwrap();
+    }
+    drop((one, two));
+    let entries = fs::read_dir(state.path().join("audit")).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some());
+    files.sort();
+    (state, files)
+}
+
+#[test]
+fn segments_make_one_chain_for_two_writers_and_the_next_opening() {
+    let (state, files) = segmented();
+    assert!(files.len() > 4, "{files:?}");
+    assert_eq!(verify(state.path()).unwrap().records, 40);
+    open(state.path()).record_blocking(event("after")).unwrap();
+    assert_eq!(verify(state.path()).unwrap().records, 41);
+    let last = tail(state.path(), 12).unwrap();
+    assert_eq!(last.len(), 12);
+    assert!(last[0].contains("action-29") && last[11].contains("after"));
+    assert_eq!(tail(state.path(), 1000).unwrap().len(), 41);
+}
+
+#[test]
+fn a_segment_that_is_missing_changed_or_cut_is_seen() {
+    let (state, files) = segmented();
+    for (place, file) in files.iter().enumerate() {
+        let good = fs::read(file).unwrap();
+        fs::remove_file(file).unwrap();
+        assert!(verify(state.path()).is_err(), "segment {place} is missing");
+        let mut changed = good.clone();
+        changed[60] ^= 1;
+        fs::write(file, &changed).unwrap();
+        assert!(verify(state.path()).is_err(), "segment {place} was changed");
+        let cut = good[..good.len() - 1].iter().rposition(|byte| *byte == b'\n');
+        fs::write(file, &good[..cut.map_or(0, |at| at + 1)]).unwrap();
+        assert!(verify(state.path()).is_err(), "segment {place} was cut");
+        fs::write(file, &good).unwrap();
+        assert_eq!(verify(state.path()).unwrap().records, 40);
+    }
+    // The opening looks at the newest file and at what it hangs on.
+    let before = &files[files.len() - 2];
+    let good = fs::read(before).unwrap();
+    fs::remove_file(before).unwrap();
+    let refused = Audit::open(state.path(), Redactor::new()).unwrap_err();
+    assert_eq!(refused.requirement(), requirement::AUDIT_INTEGRITY);
+    fs::write(before, good).unwrap();
+    open(state.path()).record_blocking(event("after")).unwrap();
 }
 
 #[cfg(unix)]

@@ -100,3 +100,21 @@ fn the_file_goes_through_the_same_door_as_a_caller() {
     assert_eq!(missing.requirement(), requirement::ERROR_DENY);
     assert!(!missing.to_string().contains("missing"));
 }
+
+#[test]
+fn the_published_schema_is_that_of_the_types() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/config.schema.json");
+    let published: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(published, Config::schema(), "`clawproof-runtime config schema` prints it anew");
+    let validator = jsonschema::validator_for(&published).unwrap();
+    assert!(validator.is_valid(&serde_json::json!({"limits": {"messageBytes": 5}})));
+    assert!(validator.is_valid(&serde_json::to_value(Config::default()).unwrap()));
+    for wrong in [
+        r#"{"limit": {}}"#,
+        r#"{"limits": {"messageBytes": "5"}}"#,
+        r#"{"sandbox": {"level": "loose"}}"#,
+    ] {
+        assert!(!validator.is_valid(&serde_json::from_str(wrong).unwrap()), "{wrong}");
+    }
+}

@@ -45,7 +45,7 @@ async fn a_token_made_while_serving_counts_and_a_revoked_one_does_not() {
 async fn a_user_may_not_use_what_is_the_admins_nor_see_another_ones_session() {
     let house = House::new().await;
     let user = house.another_token(Role::User);
-    for method in ["credentials.list", "credentials.put", "config.get"] {
+    for method in ["credentials.list", "credentials.put", "config.get", "config.set"] {
         assert_eq!(house.call_as(&user, method, json!({})).await.status, 403);
     }
     assert!(house.recorded("authorization", "deny", None));
@@ -240,4 +240,42 @@ async fn a_stopped_server_lets_a_request_in_flight_end() {
     socket.write_all(body).await.unwrap();
     assert_eq!(Answer::read(&mut socket).await.status, 200);
     stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn limits_and_tool_policies_change_while_it_runs_and_every_change_is_recorded() {
+    let house = House::new().await;
+    let session = house.session().await;
+    let text = "a".repeat(2_000);
+    assert_eq!(house.say(&session, &text).await.status, 200);
+    let patch = json!({"limits": {"messageBytes": 1000}, "tools": {"disabled": ["exec"]}});
+    let answer = house.call("config.set", patch.clone()).await;
+    assert_eq!(answer.result("changed")[0]["key"], "limits.messageBytes");
+    assert_eq!(house.say(&session, &text).await.status, 413);
+    let names = |answer: &Value| -> Vec<String> {
+        let tools = answer.as_array().unwrap().iter();
+        tools.map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let tools = house.call("tools.list", json!({})).await;
+    assert!(!names(tools.result("tools")).contains(&"exec".to_owned()));
+    let got = house.call("config.get", json!({})).await;
+    assert_eq!(got.result("limits")["messageBytes"], 1000);
+    let changes = || house.records().into_iter().filter(|it| it["action"] == "config.set").count();
+    assert_eq!(changes(), 1);
+    house.call("config.set", patch).await;
+    assert_eq!(changes(), 1, "what changes nothing has no record");
+    for wrong in [
+        json!({"limits": {"jsonDepth": 0}}),
+        json!({"limit": {}}),
+        json!({"gateway": {"listen": "127.0.0.1:1"}}),
+        json!({"sandbox": {"level": "relaxed"}}),
+        json!([]),
+    ] {
+        assert_eq!(house.call("config.set", wrong.clone()).await.status, 400, "{wrong}");
+    }
+    assert_ne!(
+        house.call("config.set", json!({"tools": {"disabled": ["exce"]}})).await.status,
+        200
+    );
+    assert_eq!(changes(), 1, "what was refused changed nothing");
 }

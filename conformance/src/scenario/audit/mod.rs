@@ -2,6 +2,7 @@
 //! a changed log is noticed. It must never take a record for an effect, nor an effect for a record.
 
 mod integrity;
+mod settings;
 
 use std::path::Path;
 
@@ -52,6 +53,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         surface: "audit.log",
         alone: false,
         run: |lab| Box::pin(config_changes(lab)),
+    },
+    Scenario {
+        id: "audit.config-set",
+        requirements: &["audit.config"],
+        surface: "audit.log",
+        alone: false,
+        run: |lab| Box::pin(settings::set(lab)),
+    },
+    Scenario {
+        id: "audit.integrity-segments",
+        requirements: &["audit.integrity"],
+        surface: "audit.log",
+        alone: false,
+        run: |lab| Box::pin(settings::segments(lab)),
     },
     Scenario {
         id: "audit.rate-limit-triggers",
