@@ -442,7 +442,7 @@ async fn from(source: Ipv4Addr, address: SocketAddr, request: &[u8]) -> std::io:
 /// million would.
 async fn bounded_addresses(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.instance(Options::default().in_memory()).await?;
     let wrong = target.rpc().with_token(random_hex(24));
     let request = wrong.request("session-create", &placeholders())?;
     let request: Arc<[u8]> = request.bytes(target.address()).into();

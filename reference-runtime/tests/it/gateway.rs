@@ -252,7 +252,7 @@ async fn limits_and_tool_policies_change_while_it_runs_and_every_change_is_recor
     let answer = house.call("config.set", patch.clone()).await;
     assert_eq!(answer.result("changed")[0]["key"], "limits.messageBytes");
     assert_eq!(house.say(&session, &text).await.status, 413);
-    let names = |answer: &Value| -> Vec<String> {
+    let names = |answer: &serde_json::Value| -> Vec<String> {
         let tools = answer.as_array().unwrap().iter();
         tools.map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
     };
