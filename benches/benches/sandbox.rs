@@ -72,7 +72,9 @@ mod linux {
 
         fn bare(&self) -> Command {
             let mut command = self.command("bwrap");
-            command.args(["--unshare-all", "--ro-bind", "/usr", "/usr"]);
+            // The same namespaces: the one that forbids further user namespaces is one too.
+            command.args(["--unshare-all", "--unshare-user", "--disable-userns"]);
+            command.args(["--ro-bind", "/usr", "/usr"]);
             for link in ["bin", "lib", "lib64"] {
                 if Path::new("/").join(link).is_symlink() {
                     command.args(["--symlink", &format!("usr/{link}"), &format!("/{link}")]);

@@ -21,6 +21,9 @@ fn main() -> ExitCode {
     if let Some(code) = sandbox::shim::dispatch() {
         return code;
     }
+    if let Some(code) = sandbox::launch::dispatch() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return command::usage(&error),

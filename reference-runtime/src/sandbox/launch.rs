@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 use tokio::sync::oneshot;
 
 use super::{
-    Backend, block_on,
+    Backend, block_on, on_this_thread,
     policy::Level,
     run::{Job, Ran, Setting, Work},
 };
@@ -44,6 +44,35 @@ pub struct Arguments {
     pub argv: Vec<OsString>,
 }
 
+/// The same arguments without the rest of the command line around them, which takes longer to build
+/// than a sandbox's system calls do.
+#[derive(clap::Parser)]
+struct Alone {
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+/// Answers a plain `sandbox run ...` and nothing else. `None` for any other command line, also for
+/// one that is wrong or asks for help (the whole parser has the words for it), and where the
+/// environment holds the master password, which must be taken out of it first.
+#[must_use]
+pub fn dispatch() -> Option<ExitCode> {
+    let mut words = std::env::args_os();
+    let program = words.next()?;
+    if words.next()? != "sandbox" || words.next()? != "run" {
+        return None;
+    }
+    if std::env::var_os(PASSWORD).is_some() {
+        return None;
+    }
+    let alone =
+        <Alone as clap::Parser>::try_parse_from(std::iter::once(program).chain(words)).ok()?;
+    Some(run(&alone.arguments))
+}
+
+/// The variable that holds the master password.
+const PASSWORD: &str = "CLAWPROOF_MASTER_PASSWORD";
+
 fn level(text: &str) -> Result<Level, String> {
     match text {
         "none" => Ok(Level::None),
@@ -78,6 +107,7 @@ fn start(arguments: &Arguments) -> Result<Ran, Rejection> {
         workspace: arguments.workspace.clone().unwrap_or_else(|| PathBuf::from(".")),
         uid: arguments.uid,
         shim: None,
+        ahead: false,
         protected: Vec::new(),
     };
     let backend = Backend::new(&setting).map_err(|refusal| refusal.reject())?;
@@ -93,7 +123,7 @@ fn start(arguments: &Arguments) -> Result<Ran, Rejection> {
         pass_on: true,
     };
     let (sender, stop) = oneshot::channel();
-    block_on(|| async {
+    let whole = || async {
         let told = async {
             interrupted().await;
             let _ = sender.send(());
@@ -104,8 +134,16 @@ fn start(arguments: &Arguments) -> Result<Ran, Rejection> {
             ran = backend.run(job, stop) => ran,
             () = told => Err(super::Refusal::new(super::NOT_BUILT, "unreachable").reject()),
         }
-    })
-    .map_err(|cause| super::Refusal::new(super::NOT_BUILT, cause).reject())?
+    };
+    let ended = if tokio::runtime::Handle::try_current().is_err() {
+        // No other thread is needed: this one waits for the run, and lives as long as it does.
+        #[cfg(target_os = "linux")]
+        super::linux::spawn_here();
+        on_this_thread(whole)
+    } else {
+        block_on(whole)
+    };
+    ended.map_err(|cause| super::Refusal::new(super::NOT_BUILT, cause).reject())?
 }
 
 /// Resolves when a person or a service manager asks this process to end.

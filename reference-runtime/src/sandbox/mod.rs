@@ -3,6 +3,7 @@
 //! never know who asked for a call or what the answer is for.
 
 pub mod launch;
+mod lines;
 mod output;
 pub mod plan;
 pub mod policy;
@@ -136,6 +137,7 @@ impl Sandbox {
             workspace,
             uid: config.sandbox.uid,
             shim: options.shim,
+            ahead: true,
             protected: options.protected,
         });
         let backend = setting
@@ -314,16 +316,19 @@ where
 {
     thread::scope(|scope| {
         scope
-            .spawn(|| {
-                tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .map(|runtime| runtime.block_on(future()))
-                    .map_err(|error| error.to_string())
-            })
+            .spawn(|| on_this_thread(future))
             .join()
             .unwrap_or_else(|_| Err("the thread of the launch ended early".to_owned()))
     })
+}
+
+/// Runs a future to its end here; not to be called where a runtime is at work already.
+fn on_this_thread<F: Future>(future: impl FnOnce() -> F) -> Result<F::Output, String> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map(|runtime| runtime.block_on(future()))
+        .map_err(|error| error.to_string())
 }
 
 fn word(level: Level) -> &'static str {

@@ -285,6 +285,18 @@ impl Plan {
         facts: &Facts,
         heads: Heads,
     ) -> Self {
+        let mut plan = Self::whole(level, capabilities, purpose, facts, heads);
+        super::lines::strike(&mut plan);
+        plan
+    }
+
+    fn whole(
+        level: Level,
+        capabilities: Capabilities,
+        purpose: Purpose,
+        facts: &Facts,
+        heads: Heads,
+    ) -> Self {
         let output_bytes = match (purpose, heads.res) {
             (Purpose::Program, true) => OUTPUT_BYTES,
             (Purpose::Program, false) => usize::MAX,

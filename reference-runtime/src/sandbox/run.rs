@@ -59,6 +59,8 @@ pub(super) struct Setting {
     pub(super) uid: Option<u32>,
     /// This program, if it is not the running one (in tests).
     pub(super) shim: Option<PathBuf>,
+    /// Whether sandboxes may be built ahead of the calls that they are for.
+    pub(super) ahead: bool,
     /// Paths that must not change although they may lie in the workspace.
     #[cfg_attr(windows, expect(dead_code, reason = "not protected on Windows, and said so"))]
     pub(super) protected: Vec<PathBuf>,

@@ -15,5 +15,6 @@ mod rate;
 mod registry;
 mod sandbox;
 mod sandbox_windows;
+mod soak;
 mod vault;
 mod workspace;

@@ -414,6 +414,10 @@ fn ordinary_work_runs_inside_strict() {
     world.output("write_file", json!({"path": "m.c", "content": source}));
     let compiled = world.sh("gcc -O2 m.c -o m && ./m");
     assert_eq!(text(&compiled, "stdout"), "compiled\n", "{compiled}");
+    let commit = world
+        .sh("git init -q r && cd r && echo a > a && git add a && git -c user.name=n \
+         -c user.email=n@example.org commit -q -m first && git log --format=%s");
+    assert_eq!(text(&commit, "stdout"), "first\n", "{commit}");
     let tree = world
         .sh("for i in $(seq 100); do mkdir $i; for j in $(seq 100); do : > $i/$j; done; done; \
                          find . -type f | wc -l");
@@ -428,6 +432,49 @@ fn a_tool_that_only_reads_sees_a_read_only_workspace() {
     world.output("read_file", json!({"path": "f"}));
     let after = fs::metadata(world.workspace().join("f")).unwrap();
     assert_eq!((before.mtime(), before.ino()), (after.mtime(), after.ino()));
+}
+
+/// Processes that see the workspace as a mount of their own: sandboxes.
+fn sandboxes(workspace: &Path) -> usize {
+    let workspace = workspace.to_str().unwrap();
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let views = entries.filter_map(|it| fs::read_to_string(it.path().join("mountinfo")).ok());
+    views.filter(|view| view.contains(workspace)).count()
+}
+
+fn until(mut holds: impl FnMut() -> bool) -> bool {
+    let begin = Instant::now();
+    while !holds() && begin.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    holds()
+}
+
+#[test]
+fn a_sandbox_built_ahead_serves_one_call_is_fresh_and_goes_with_the_runtime() {
+    let world = World::ready();
+    let workspace = world.workspace();
+    let script =
+        "ls /tmp /dev/shm; echo x > /tmp/left; echo x > /dev/shm/left; readlink /proc/self/ns/mnt";
+    let mut views = std::collections::BTreeSet::new();
+    let mut warm = 0;
+    for _ in 0..6 {
+        warm += u32::from(sandboxes(&workspace) > 0);
+        let output = world.sh(script);
+        let said = text(&output, "stdout");
+        assert!(!said.contains("left"), "a call sees what an earlier one left: {said}");
+        assert!(views.insert(said.lines().last().unwrap().to_owned()), "used twice: {said}");
+        // The next one is built in the background, by this runtime.
+        runtime().block_on(async { tokio::time::sleep(Duration::from_millis(200)).await });
+    }
+    assert!(warm >= 3, "only {warm} of 6 calls found a sandbox waiting");
+    // A file of the workspace that is to be protected from now on is protected.
+    fs::create_dir_all(workspace.join(".git/hooks")).unwrap();
+    fs::write(workspace.join(".git/config"), "").unwrap();
+    let output = world.sh("echo x >> .git/config; cat .git/config");
+    assert_eq!(text(&output, "stdout"), "", "{output}");
+    drop(world);
+    assert!(until(|| sandboxes(&workspace) == 0), "a sandbox outlives its runtime's");
 }
 
 #[test]

@@ -47,6 +47,9 @@ pub(super) fn driver(probe: &Probe) -> Option<String> {
 
 /// Why this host cannot show the probe.
 pub(super) fn host(probe: &Probe) -> Option<String> {
+    if probe.id == "kern.setuid-exec" && crate::target::world::targets_are_root() {
+        return Some("as root a set-user-id program of root gives nothing".to_owned());
+    }
     let missing = probe.needs.iter().find(|need| !offered(**need))?;
     Some(format!("this host does not have {}", word(*missing)))
 }

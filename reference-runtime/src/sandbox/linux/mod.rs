@@ -9,31 +9,28 @@ mod protect;
 mod seccomp;
 pub(super) mod shim;
 mod spawn;
+mod start;
 
 use std::{
     env,
-    ffi::OsString,
     fs::File,
-    io::{self, Seek, Write},
+    io,
     os::{
         fd::OwnedFd,
-        unix::{ffi::OsStringExt, fs::FileExt, process::CommandExt, process::ExitStatusExt},
+        unix::{fs::FileExt, process::ExitStatusExt},
     },
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::ExitStatus,
+    sync::Arc,
     time::Duration,
 };
 
 use close_fds::CloseFdsBuilder;
-use command_fds::{CommandFdExt, FdMapping};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
-use tokio::{
-    process::{Child, Command},
-    time::timeout,
-};
+use tokio::{process::Child, time::timeout};
 
 use super::{
     output::{Captured, drain, harmless},
@@ -42,10 +39,8 @@ use super::{
     run::{Job, NOT_BUILT, Ran, Refusal, Setting, Stop, Work},
 };
 use crate::{audit::Rejection, registry::Capability, requirement};
+use start::{Orders, Place, Sandbox, Waiting};
 
-const ARGUMENTS_FD: i32 = 3;
-const STATUS_FD: i32 = 6;
-const FIRST_TEXT_FD: i32 = 7;
 /// How long a killed sandbox may take to be gone before that is an error.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -58,6 +53,9 @@ pub(super) struct Backend {
     /// The uid to change to; none: this process's own is kept.
     become_uid: Option<u32>,
     extra: protect::Extra,
+    /// Whether sandboxes are built ahead of the calls that they are for.
+    waits: bool,
+    ready: Arc<Waiting>,
 }
 
 impl Backend {
@@ -87,6 +85,8 @@ impl Backend {
             facts: Facts { workspace, links, folders, shim, uid, ..Facts::default() },
             become_uid: (own == 0).then_some(uid),
             extra: protect::Extra { home, own: own_paths },
+            waits: setting.ahead,
+            ready: Arc::default(),
         })
     }
 
@@ -135,27 +135,54 @@ impl Backend {
         let purpose =
             if matches!(job.work, Work::Worker(_)) { Purpose::Worker } else { Purpose::Program };
         let plan = Plan::new(level, job.capabilities, purpose, &facts, heads);
-        let (command, records) = Launch::new(&plan, &job, identities, &facts.shim)
-            .and_then(|launch| launch.command(contained, &plan, self.become_uid))
+        let waits = self.waits && plan.reap && contained.is_some();
+        let ready = if waits { self.ready.take(&plan, &identities) } else { None };
+        let orders = Orders::new(&plan, &job, identities.clone())
             .map_err(|error| refuse(error.to_string()))?;
-        let child = spawn::spawn(command)
-            .await
-            .map_err(|error| refuse(format!("cannot start: {error}")))?;
+        let place = Place {
+            bubblewrap: contained.map(Path::to_owned),
+            shim: facts.shim.clone(),
+            become_uid: self.become_uid,
+        };
+        let sandbox = match ready.and_then(|ready| ready.release(&orders).ok()) {
+            Some(sandbox) => sandbox,
+            None => place.start(&plan, &orders).await.map_err(refuse)?,
+        };
+        let Sandbox { child, records } = sandbox;
         let mut ran = watch(child, &plan, &job, &records, stop).await?;
+        // A view that shows placeholders shows files that go with this run.
+        let again = waits
+            && !ran.stopped
+            && !matches!(job.work, Work::Trial)
+            && guard.as_ref().is_none_or(|guard| !guard.placed);
         if let Some(mut guard) = guard {
             ran.shared = std::mem::take(&mut guard.shared);
             let program = purpose == Purpose::Program;
             let clean = move || if program { guard.remove_new_baits() } else { Vec::new() };
             ran.removed = blocking(clean).await.map_err(refuse)?;
         }
-        records.judge(ran)
+        let ran = records.judge(ran)?;
+        if again {
+            self.ready.prepare(place, plan, identities);
+        }
+        Ok(ran)
     }
 }
 
-/// Looks at a whole workspace without holding up other work.
+/// From here on sandboxes are started by the calling thread, which must live as long as the process.
+pub(super) fn spawn_here() {
+    spawn::here();
+}
+
+/// Looks at a whole workspace without holding up other work; where one run is all that this thread
+/// has to do, there is none.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
+    let flavor = tokio::runtime::Handle::current().runtime_flavor();
+    if flavor == tokio::runtime::RuntimeFlavor::CurrentThread {
+        return Ok(work());
+    }
     tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
 }
 
@@ -191,120 +218,11 @@ fn root_folders() -> (Vec<(PathBuf, PathBuf)>, Vec<PathBuf>) {
     (links, folders)
 }
 
-/// Everything that a launch hands over by descriptor.
-struct Launch {
-    arguments: Option<File>,
-    orders: File,
-    texts: Vec<File>,
-    stdin: Option<File>,
-    shim: PathBuf,
-}
-
 /// What the helper and the shim report, readable once they are gone.
+#[derive(Debug)]
 struct Records {
     report: File,
     status: File,
-}
-
-impl Launch {
-    fn new(
-        plan: &Plan,
-        job: &Job,
-        identities: Vec<shim::Identity>,
-        shim: &Path,
-    ) -> io::Result<Self> {
-        let orders = shim::Orders {
-            inner: plan.inner.clone(),
-            identities,
-            job: match &job.work {
-                Work::Trial => shim::Job::Trial,
-                Work::Worker(_) => shim::Job::Worker,
-                Work::Program(argv) => {
-                    shim::Job::Program(argv.iter().cloned().map(OsString::into_vec).collect())
-                }
-            },
-            #[cfg(feature = "knockout")]
-            knockout: requirement::knockout::current().map(|one| one.id().to_owned()),
-            #[cfg(not(feature = "knockout"))]
-            knockout: None,
-        };
-        let mut launch = Self {
-            arguments: None,
-            orders: memory(&serde_json::to_vec(&orders)?)?,
-            texts: Vec::new(),
-            stdin: None,
-            shim: shim.to_owned(),
-        };
-        if let Work::Worker(call) = &job.work {
-            launch.stdin = Some(memory(call)?);
-        }
-        if let Some(outer) = &plan.outer {
-            let line = bubblewrap::line(plan, outer, FIRST_TEXT_FD);
-            let mut text = Vec::new();
-            for word in line.arguments {
-                text.extend(word.into_vec());
-                text.push(0);
-            }
-            launch.arguments = Some(memory(&text)?);
-            launch.texts =
-                line.texts.iter().map(|text| memory(text.as_bytes())).collect::<Result<_, _>>()?;
-            launch.shim.clone_from(&outer.shim);
-        }
-        Ok(launch)
-    }
-
-    fn command(
-        self,
-        bubblewrap: Option<&Path>,
-        plan: &Plan,
-        uid: Option<u32>,
-    ) -> io::Result<(Command, Records)> {
-        let program = bubblewrap.unwrap_or(&self.shim);
-        #[expect(clippy::disallowed_methods, reason = "the one place where sandboxes are started")]
-        let mut command = std::process::Command::new(program);
-        if bubblewrap.is_some() {
-            command.args(["--args", &ARGUMENTS_FD.to_string()]);
-            command.args(["--json-status-fd", &STATUS_FD.to_string(), "--"]).arg(&self.shim);
-        }
-        command.arg("contain");
-        if let Some(environment) = &plan.environment {
-            command.env_clear().envs(environment.iter().copied());
-            command.stdin(self.stdin.map_or_else(Stdio::null, Stdio::from));
-        } else if let Some(stdin) = self.stdin {
-            command.stdin(stdin);
-        }
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.current_dir(if bubblewrap.is_some() { Path::new("/") } else { &plan.directory });
-        command.process_group(0);
-        if let Some(uid) = uid {
-            command.uid(uid).gid(uid);
-        }
-        let records = Records { report: memory(b"")?, status: memory(b"")? };
-        let mut mappings = vec![
-            map(self.orders, shim::ORDERS_FD),
-            map(records.report.try_clone()?, shim::REPORT_FD),
-            map(records.status.try_clone()?, STATUS_FD),
-        ];
-        mappings.extend(self.arguments.map(|file| map(file, ARGUMENTS_FD)));
-        mappings.extend((FIRST_TEXT_FD..).zip(self.texts).map(|(number, file)| map(file, number)));
-        command.fd_mappings(mappings).map_err(io::Error::other)?;
-        let mut command = Command::from(command);
-        command.kill_on_drop(plan.reap);
-        Ok((command, records))
-    }
-}
-
-fn map(file: File, child_fd: i32) -> FdMapping {
-    FdMapping { parent_fd: OwnedFd::from(file), child_fd }
-}
-
-/// A file in memory that holds `content`, at its start.
-fn memory(content: &[u8]) -> io::Result<File> {
-    let mut file =
-        File::from(rustix::fs::memfd_create("clawproof", rustix::fs::MemfdFlags::CLOEXEC)?);
-    file.write_all(content)?;
-    file.rewind()?;
-    Ok(file)
 }
 
 /// Reads the output and waits for the end, at most for the job's time or until it is told to stop.

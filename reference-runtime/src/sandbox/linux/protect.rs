@@ -55,6 +55,8 @@ pub(super) struct Guard {
     pub(super) protected: Vec<PathBuf>,
     /// Links out of the workspace, pipes and devices that were there before the run.
     baits: Baits,
+    /// Whether a placeholder was made, which goes with this run.
+    pub(super) placed: bool,
     /// Files of the workspace, relative to it, that have a name outside too.
     pub(super) shared: Vec<PathBuf>,
 }
@@ -90,6 +92,7 @@ pub(super) fn protect(root: &Path, extra: &Extra, owner: Owner) -> Result<Guard,
         protected: Vec::new(),
         baits: found.baits,
         shared: found.shared,
+        placed: false,
     };
     let home = extra.home.as_deref().and_then(|home| home.strip_prefix(root).ok());
     for name in FILES {
@@ -162,6 +165,7 @@ impl Guard {
                     return Ok(());
                 }
                 self.place(name, missing, owner).map_err(|error| describe(name, &error))?;
+                self.placed = true;
             }
             Err(error) => return Err(describe(name, &error)),
         }

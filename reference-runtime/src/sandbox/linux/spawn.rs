@@ -19,9 +19,19 @@ use tokio::{
 type Order = Box<dyn FnOnce() + Send>;
 
 static SPAWNER: OnceLock<Option<Sender<Order>>> = OnceLock::new();
+/// The thread that starts sandboxes itself because it lives as long as the process.
+static HERE: OnceLock<thread::ThreadId> = OnceLock::new();
+
+/// Makes the calling thread the one that starts sandboxes; the first call wins.
+pub(super) fn here() {
+    HERE.get_or_init(|| thread::current().id());
+}
 
 /// Starts a process from the long-lived thread.
 pub(super) async fn spawn(mut command: Command) -> io::Result<Child> {
+    if HERE.get() == Some(&thread::current().id()) {
+        return command.spawn();
+    }
     let gone = || io::Error::other("the thread that starts sandboxes is gone");
     let sender = SPAWNER.get_or_init(start).as_ref().ok_or_else(gone)?;
     let runtime = Handle::current();

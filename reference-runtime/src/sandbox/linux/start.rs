@@ -1,0 +1,260 @@
+//! Starting a sandbox: now, or ahead of the call that it is for. One that was built ahead has done
+//! nothing yet: bubblewrap waits before it starts the shim, and gets its orders when the call comes.
+//! Each serves one call. It must never hand a call to a view that was built for another plan.
+
+use std::{
+    fs::File,
+    io::{self, Seek, Write},
+    os::{fd::OwnedFd, unix::ffi::OsStringExt, unix::fs::FileExt, unix::process::CommandExt},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use command_fds::{CommandFdExt, FdMapping};
+use tokio::process::{Child, Command};
+
+use super::{Records, bubblewrap, shim, spawn};
+#[cfg(feature = "knockout")]
+use crate::requirement;
+use crate::sandbox::{
+    plan::Plan,
+    run::{Job, Work},
+};
+
+const ARGUMENTS_FD: i32 = 3;
+const STATUS_FD: i32 = 6;
+const WAIT_FD: i32 = 7;
+const FIRST_TEXT_FD: i32 = 8;
+
+/// How long a sandbox that was built ahead waits for a call.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How many wait: one for the tools that are files' and one for programs.
+const KEPT: usize = 2;
+
+/// What is said at the last moment: the call.
+#[derive(Debug)]
+pub(super) struct Orders {
+    text: Vec<u8>,
+    stdin: Option<Vec<u8>>,
+}
+
+impl Orders {
+    /// The orders of a job.
+    pub(super) fn new(plan: &Plan, job: &Job, identities: Vec<shim::Identity>) -> io::Result<Self> {
+        let orders = shim::Orders {
+            inner: plan.inner.clone(),
+            identities,
+            job: match &job.work {
+                Work::Trial => shim::Job::Trial,
+                Work::Worker(_) => shim::Job::Worker,
+                Work::Program(argv) => {
+                    shim::Job::Program(argv.iter().cloned().map(OsStringExt::into_vec).collect())
+                }
+            },
+            #[cfg(feature = "knockout")]
+            knockout: requirement::knockout::current().map(|one| one.id().to_owned()),
+            #[cfg(not(feature = "knockout"))]
+            knockout: None,
+        };
+        let stdin = match &job.work {
+            Work::Worker(call) => Some(call.clone()),
+            Work::Trial | Work::Program(_) => None,
+        };
+        Ok(Self { text: serde_json::to_vec(&orders)?, stdin })
+    }
+}
+
+/// Where and as whom sandboxes are started.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// None: the shim is started bare.
+    pub(super) bubblewrap: Option<PathBuf>,
+    pub(super) shim: PathBuf,
+    pub(super) become_uid: Option<u32>,
+}
+
+/// One that runs.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    pub(super) child: Child,
+    pub(super) records: Records,
+}
+
+/// One that waits.
+#[derive(Debug)]
+pub(super) struct Ready {
+    plan: Plan,
+    identities: Vec<shim::Identity>,
+    sandbox: Sandbox,
+    orders: File,
+    stdin: File,
+    release: OwnedFd,
+}
+
+impl Place {
+    /// Starts a sandbox with its orders.
+    pub(super) async fn start(&self, plan: &Plan, orders: &Orders) -> Result<Sandbox, String> {
+        let text = |error: io::Error| error.to_string();
+        let file = memory(&orders.text).map_err(text)?;
+        let stdin = orders.stdin.as_deref().map(memory).transpose().map_err(text)?;
+        let (command, records) = self.command(plan, file, stdin, None).map_err(text)?;
+        let child =
+            spawn::spawn(command).await.map_err(|error| format!("cannot start: {error}"))?;
+        Ok(Sandbox { child, records })
+    }
+
+    /// Starts a sandbox that waits for its orders.
+    async fn ahead(&self, plan: Plan, identities: Vec<shim::Identity>) -> io::Result<Ready> {
+        let (orders, stdin) = (memory(b"")?, memory(b"")?);
+        let (wait, release) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let (command, records) = self.command(
+            &plan,
+            orders.try_clone()?,
+            Some(stdin.try_clone()?),
+            Some(File::from(wait)),
+        )?;
+        let child = spawn::spawn(command).await?;
+        let sandbox = Sandbox { child, records };
+        Ok(Ready { plan, identities, sandbox, orders, stdin, release })
+    }
+
+    fn command(
+        &self,
+        plan: &Plan,
+        orders: File,
+        stdin: Option<File>,
+        wait: Option<File>,
+    ) -> io::Result<(Command, Records)> {
+        let mut mappings = vec![map(orders, shim::ORDERS_FD)];
+        let mut inside = self.shim.clone();
+        if let Some(outer) = &plan.outer {
+            let line = bubblewrap::line(plan, outer, FIRST_TEXT_FD);
+            let mut text = Vec::new();
+            for word in line.arguments {
+                text.extend(word.into_vec());
+                text.push(0);
+            }
+            mappings.push(map(memory(&text)?, ARGUMENTS_FD));
+            for (number, text) in (FIRST_TEXT_FD..).zip(&line.texts) {
+                mappings.push(map(memory(text.as_bytes())?, number));
+            }
+            inside.clone_from(&outer.shim);
+        }
+        let program = self.bubblewrap.as_deref().unwrap_or(&inside);
+        #[expect(clippy::disallowed_methods, reason = "the one place where sandboxes are started")]
+        let mut command = std::process::Command::new(program);
+        if self.bubblewrap.is_some() {
+            command.args(["--args", &ARGUMENTS_FD.to_string()]);
+            command.args(["--json-status-fd", &STATUS_FD.to_string()]);
+            if let Some(wait) = wait {
+                command.args(["--block-fd", &WAIT_FD.to_string()]);
+                mappings.push(map(wait, WAIT_FD));
+            }
+            command.arg("--").arg(&inside);
+        }
+        command.arg("contain");
+        if let Some(environment) = &plan.environment {
+            command.env_clear().envs(environment.iter().copied());
+            command.stdin(stdin.map_or_else(Stdio::null, Stdio::from));
+        } else if let Some(stdin) = stdin {
+            command.stdin(stdin);
+        }
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let root = Path::new("/");
+        command.current_dir(if self.bubblewrap.is_some() { root } else { &plan.directory });
+        command.process_group(0);
+        if let Some(uid) = self.become_uid {
+            command.uid(uid).gid(uid);
+        }
+        let records = Records { report: memory(b"")?, status: memory(b"")? };
+        mappings.push(map(records.report.try_clone()?, shim::REPORT_FD));
+        mappings.push(map(records.status.try_clone()?, STATUS_FD));
+        command.fd_mappings(mappings).map_err(io::Error::other)?;
+        let mut command = Command::from(command);
+        command.kill_on_drop(plan.reap);
+        Ok((command, records))
+    }
+}
+
+impl Ready {
+    /// Gives it its orders; it goes on at once.
+    ///
+    /// # Errors
+    /// It is gone, or cannot be told; then it has done nothing and never will.
+    pub(super) fn release(mut self, orders: &Orders) -> io::Result<Sandbox> {
+        if self.sandbox.child.try_wait()?.is_some() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        // By position: the reader on the other side shares the descriptors' own.
+        self.stdin.write_all_at(orders.stdin.as_deref().unwrap_or_default(), 0)?;
+        self.orders.write_all_at(&orders.text, 0)?;
+        File::from(self.release).write_all(b".")?;
+        Ok(self.sandbox)
+    }
+}
+
+/// Those that wait.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(Mutex<Vec<(u64, Ready)>>);
+
+impl Waiting {
+    /// One that was built for exactly this plan, from the files that stand there now. What is really
+    /// mounted in it the shim compares with them once more.
+    pub(super) fn take(&self, plan: &Plan, identities: &[shim::Identity]) -> Option<Ready> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = waiting.iter().position(|(_, ready)| ready.plan == *plan)?;
+        let (_, ready) = waiting.swap_remove(at);
+        (ready.identities == identities).then_some(ready)
+    }
+
+    /// Builds one for the next call with this plan, in the background.
+    pub(super) fn prepare(
+        self: &Arc<Self>,
+        place: Place,
+        plan: Plan,
+        identities: Vec<shim::Identity>,
+    ) {
+        let waiting = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let Ok(ready) = place.ahead(plan, identities).await else { return };
+            let Some(number) = waiting.upgrade().and_then(|waiting| waiting.add(ready)) else {
+                return;
+            };
+            tokio::time::sleep(PATIENCE).await;
+            if let Some(waiting) = waiting.upgrade() {
+                waiting
+                    .0
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .retain(|it| it.0 != number);
+            }
+        });
+    }
+
+    /// Keeps it, in place of one for the same plan or of the oldest.
+    fn add(&self, ready: Ready) -> Option<u64> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|(_, other)| other.plan != ready.plan);
+        if waiting.len() >= KEPT {
+            waiting.remove(0);
+        }
+        let number = waiting.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
+        waiting.push((number, ready));
+        Some(number)
+    }
+}
+
+fn map(file: File, child_fd: i32) -> FdMapping {
+    FdMapping { parent_fd: OwnedFd::from(file), child_fd }
+}
+
+/// A file in memory that holds `content`, at its start.
+fn memory(content: &[u8]) -> io::Result<File> {
+    let mut file =
+        File::from(rustix::fs::memfd_create("clawproof", rustix::fs::MemfdFlags::CLOEXEC)?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
+}
