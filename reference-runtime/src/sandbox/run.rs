@@ -60,6 +60,10 @@ pub(super) struct Setting {
     /// This program, if it is not the running one (in tests).
     pub(super) shim: Option<PathBuf>,
     /// Whether sandboxes may be built ahead of the calls that they are for.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "the other backends build none ahead")
+    )]
     pub(super) ahead: bool,
     /// Paths that must not change although they may lie in the workspace.
     #[cfg_attr(windows, expect(dead_code, reason = "not protected on Windows, and said so"))]

@@ -455,7 +455,7 @@ fn a_sandbox_built_ahead_serves_one_call_is_fresh_and_goes_with_the_runtime() {
     let world = World::ready();
     let workspace = world.workspace();
     let script =
-        "ls /tmp /dev/shm; echo x > /tmp/left; echo x > /dev/shm/left; readlink /proc/self/ns/mnt";
+        "ls /tmp /dev/shm; echo x > /tmp/left; echo x > /dev/shm/left; cut -d' ' -f22 /proc/1/stat";
     let mut views = std::collections::BTreeSet::new();
     let mut warm = 0;
     for _ in 0..6 {

@@ -148,7 +148,8 @@ impl Backend {
             Some(sandbox) => sandbox,
             None => place.start(&plan, &orders).await.map_err(refuse)?,
         };
-        let Sandbox { child, records } = sandbox;
+        // The last is held to the end of the run.
+        let Sandbox { child, records, life: _life } = sandbox;
         let mut ran = watch(child, &plan, &job, &records, stop).await?;
         // A view that shows placeholders shows files that go with this run.
         let again = waits

@@ -23,6 +23,8 @@ use crate::{
 pub(super) const ORDERS_FD: i32 = 5;
 /// The descriptor of the report: lines `ready landlock=WORD`, `failed TEXT`, `missing TEXT`.
 pub(super) const REPORT_FD: i32 = 4;
+/// The descriptor of a pipe that nobody writes to and that is closed when the starter is gone.
+pub(super) const LIFE_FD: i32 = 8;
 /// The exit code of a shim that could not do its work.
 pub(super) const FAILED: u8 = 125;
 
@@ -34,6 +36,8 @@ pub(super) struct Orders {
     pub(super) inner: Inner,
     /// What the mounted places must be: else another run swapped one while the view was built.
     pub(super) identities: Vec<Identity>,
+    /// Whether nothing may be started for a starter that is gone.
+    pub(super) watched: bool,
     /// What it becomes.
     pub(super) job: Job,
     /// Only read in a `knockout` build.
@@ -98,6 +102,9 @@ fn prepare(report: &mut File) -> Result<Job, String> {
     {
         crate::requirement::knockout::set(requirement);
     }
+    if orders.watched && starter_is_gone()? {
+        return Err("whoever started this sandbox is gone".to_owned());
+    }
     for expected in &orders.identities {
         verify(expected)?;
     }
@@ -116,6 +123,18 @@ fn prepare(report: &mut File) -> Result<Job, String> {
     seccomp::install(&filters)?;
     writeln!(report, "ready landlock={landlock}").map_err(|error| error.to_string())?;
     Ok(orders.job)
+}
+
+/// Nobody writes to the pipe: its end is all that there is to be read.
+fn starter_is_gone() -> Result<bool, String> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(descriptor(LIFE_FD));
+    match opened.and_then(|mut pipe| pipe.read(&mut [0])) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
+        Ok(_) => Ok(true),
+        Err(error) => Err(format!("the starter's pipe cannot be read: {error}")),
+    }
 }
 
 fn verify(expected: &Identity) -> Result<(), String> {

@@ -26,7 +26,7 @@ use crate::sandbox::{
 const ARGUMENTS_FD: i32 = 3;
 const STATUS_FD: i32 = 6;
 const WAIT_FD: i32 = 7;
-const FIRST_TEXT_FD: i32 = 8;
+const FIRST_TEXT_FD: i32 = 9;
 
 /// How long a sandbox that was built ahead waits for a call.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,6 +46,7 @@ impl Orders {
         let orders = shim::Orders {
             inner: plan.inner.clone(),
             identities,
+            watched: plan.reap,
             job: match &job.work {
                 Work::Trial => shim::Job::Trial,
                 Work::Worker(_) => shim::Job::Worker,
@@ -80,6 +81,10 @@ pub(super) struct Place {
 pub(super) struct Sandbox {
     pub(super) child: Child,
     pub(super) records: Records,
+    /// Open as long as this process lives and wants the run. The kernel ends a sandbox with its
+    /// starter only from the moment on at which the helper has asked for that; a starter that was
+    /// killed before is noticed by the shim, which finds the other end of this closed.
+    pub(super) life: OwnedFd,
 }
 
 /// One that waits.
@@ -99,24 +104,24 @@ impl Place {
         let text = |error: io::Error| error.to_string();
         let file = memory(&orders.text).map_err(text)?;
         let stdin = orders.stdin.as_deref().map(memory).transpose().map_err(text)?;
-        let (command, records) = self.command(plan, file, stdin, None).map_err(text)?;
+        let (command, records, life) = self.command(plan, file, stdin, None).map_err(text)?;
         let child =
             spawn::spawn(command).await.map_err(|error| format!("cannot start: {error}"))?;
-        Ok(Sandbox { child, records })
+        Ok(Sandbox { child, records, life })
     }
 
     /// Starts a sandbox that waits for its orders.
     async fn ahead(&self, plan: Plan, identities: Vec<shim::Identity>) -> io::Result<Ready> {
         let (orders, stdin) = (memory(b"")?, memory(b"")?);
         let (wait, release) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let (command, records) = self.command(
+        let (command, records, life) = self.command(
             &plan,
             orders.try_clone()?,
             Some(stdin.try_clone()?),
             Some(File::from(wait)),
         )?;
         let child = spawn::spawn(command).await?;
-        let sandbox = Sandbox { child, records };
+        let sandbox = Sandbox { child, records, life };
         Ok(Ready { plan, identities, sandbox, orders, stdin, release })
     }
 
@@ -126,8 +131,9 @@ impl Place {
         orders: File,
         stdin: Option<File>,
         wait: Option<File>,
-    ) -> io::Result<(Command, Records)> {
-        let mut mappings = vec![map(orders, shim::ORDERS_FD)];
+    ) -> io::Result<(Command, Records, OwnedFd)> {
+        let (end, life) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let mut mappings = vec![map(orders, shim::ORDERS_FD), map(File::from(end), shim::LIFE_FD)];
         let mut inside = self.shim.clone();
         if let Some(outer) = &plan.outer {
             let line = bubblewrap::line(plan, outer, FIRST_TEXT_FD);
@@ -174,7 +180,7 @@ impl Place {
         command.fd_mappings(mappings).map_err(io::Error::other)?;
         let mut command = Command::from(command);
         command.kill_on_drop(plan.reap);
-        Ok((command, records))
+        Ok((command, records, life))
     }
 }
 
