@@ -99,6 +99,24 @@ impl Gate {
         Ok(Authenticated { identity, value: () })
     }
 
+    /// Whether the token of a connection that was admitted is still in force; only where it is
+    /// not, an attempt is recorded.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`].
+    pub(super) async fn still(
+        &self,
+        peer: SocketAddr,
+        headers: &HeaderMap,
+        identity: &Identity,
+        correlation: &Correlation,
+    ) -> Result<(), Refusal> {
+        match self.identify(peer, headers) {
+            Some(now) if now == *identity => Ok(()),
+            _ => Err(self.refuse(peer, words(headers), correlation).await),
+        }
+    }
+
     async fn refuse(
         &self,
         peer: SocketAddr,

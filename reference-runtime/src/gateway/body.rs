@@ -1,5 +1,6 @@
-//! Reads a body: counted and scanned as its bytes arrive, so that a too large or malformed one is
-//! refused at once and costs bounded memory and time. It must never know what the body means.
+//! Reads a body: counted as its bytes arrive, and scanned where they come in pieces, so that a too
+//! large or malformed one is refused at once and costs bounded memory and time. It must never know
+//! what the body means.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 
 use super::reply::Refusal;
+use crate::audit::Rejection;
 use crate::boundary::{Limits, json::Scanner};
 use crate::requirement;
 
@@ -15,7 +17,7 @@ use crate::requirement;
 const ARRIVAL: Duration = Duration::from_secs(30);
 const TOO_LARGE: &str = "the body of the request is too large";
 
-/// The bytes of a body that passed the boundary's scan.
+/// The bytes of a body, not yet scanned as a whole.
 ///
 /// # Errors
 /// 413 where it is too large, 408 where it comes too slowly, 415 where it is encoded, or what the
@@ -69,18 +71,28 @@ async fn collect(headers: &HeaderMap, mut body: Body, limits: &Limits) -> Result
         .unwrap_or(0);
     fits(declared)?;
 
-    let mut scanner = Scanner::new(limits);
     let mut bytes = Vec::with_capacity(declared.min(limits.body_bytes));
+    // One that comes in pieces is scanned on the way, so that what is wrong ends it at once. One
+    // that came whole is scanned by who reads it.
+    let mut scanner = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| cut_off(&error))?;
         // Trailers are not part of the document and nothing reads them.
         let Ok(data) = frame.into_data() else { continue };
         fits(bytes.len().saturating_add(data.len()))?;
-        scanner.feed(&data).map_err(|rejection| Refusal::from(rejection).with_code(-32700))?;
+        if !bytes.is_empty() {
+            let scanner = scanner.get_or_insert_with(|| (Scanner::new(limits), 0));
+            let new = bytes.get(scanner.1..).unwrap_or_default();
+            scanner.0.feed(new).and_then(|()| scanner.0.feed(&data)).map_err(not_json)?;
+            scanner.1 = bytes.len().saturating_add(data.len());
+        }
         bytes.extend_from_slice(&data);
     }
-    scanner.finish().map_err(|rejection| Refusal::from(rejection).with_code(-32700))?;
     Ok(bytes)
+}
+
+fn not_json(rejection: Rejection) -> Refusal {
+    Refusal::from(rejection).with_code(-32700)
 }
 
 #[cfg(test)]
@@ -88,7 +100,7 @@ mod tests {
     use std::convert::Infallible;
 
     use axum::body::Bytes;
-    use futures_util::stream;
+    use futures_util::{StreamExt as _, stream};
 
     use super::*;
 
@@ -108,6 +120,16 @@ mod tests {
         assert!(
             read(&HeaderMap::new(), Body::from_stream(silent), &Limits::default()).await.is_err()
         );
+    }
+
+    #[tokio::test]
+    async fn a_malformed_body_is_refused_before_it_ends() {
+        let pieces = ["{\"a\":", "\u{1}"].map(|it| Ok::<_, Infallible>(Bytes::from(it)));
+        let endless = stream::iter(pieces).chain(stream::pending());
+        let refusal = read(&HeaderMap::new(), Body::from_stream(endless), &Limits::default())
+            .await
+            .unwrap_err();
+        assert_eq!(refusal.requirement(), Some(requirement::INPUT_JSON_STRICT));
     }
 
     #[tokio::test]

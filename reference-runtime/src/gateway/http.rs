@@ -12,22 +12,25 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use futures_util::FutureExt as _;
-use serde_json::{Value, json};
+use serde_json::json;
+use tokio::sync::watch;
 
 use super::auth::Authenticated;
-use super::envelope::{self, Incoming, Request as RpcRequest};
-use super::reply::{Refusal, success};
+use super::exchange::{Answered, answer};
+use super::reply::Refusal;
+use super::socket::upgrade;
 use super::upload::upload;
-use super::{Gateway, body, method};
+use super::{Gateway, body};
 use crate::audit::{Correlation, Event, Kind, Outcome};
-use crate::boundary::Checked;
-#[cfg(feature = "knockout")]
-use crate::boundary::json::UNCLOSED;
 use crate::requirement;
 
 /// The address that a connection came from. The server puts it on every request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Says when the server stops. The server puts it on every request.
+#[derive(Clone, Debug)]
+pub(super) struct Stopping(pub(super) watch::Receiver<bool>);
 
 /// The routes and, from the outside in: correlation and panics, host and origin, then for all but
 /// `/health` token and rate, then the body.
@@ -35,6 +38,7 @@ pub(super) fn router(gateway: Arc<Gateway>) -> Router {
     let guarded = Router::new()
         .route("/rpc", post(rpc))
         .route("/attachments", post(upload))
+        .route("/ws", get(upgrade))
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), enter));
     Router::new()
         .route("/health", get(health))
@@ -112,72 +116,20 @@ async fn rpc(
     request: Request,
 ) -> Response {
     let (parts, content) = request.into_parts();
-    let incoming = async {
-        let limits = gateway.config().limits;
-        let bytes = body::read(&parts.headers, content, &limits).await?;
-        envelope::read(&bytes, &limits)
-    };
-    let incoming = match incoming.await {
-        Ok(incoming) => incoming,
-        Err(refusal) => {
-            #[cfg(feature = "knockout")]
-            fall_over(&refusal);
-            return refusal.respond(None, &correlation);
-        }
+    let text = match body::read(&parts.headers, content, &gateway.config().limits).await {
+        Ok(text) => text,
+        Err(refusal) => return refusal.respond(None, &correlation),
     };
     // What was taken up runs to its end and is recorded, also when the caller hangs up.
     let work = {
         let correlation = correlation.clone();
-        tokio::spawn(async move {
-            match incoming {
-                Incoming::Single(request) => single(&gateway, &caller, request, &correlation).await,
-                Incoming::Batch(requests) => batch(&gateway, &caller, requests, &correlation).await,
-            }
-        })
+        tokio::spawn(async move { answer(&gateway, &caller, &text, None, &correlation).await })
     };
-    work.await.unwrap_or_else(|_| fault().respond(None, &correlation))
-}
-
-async fn single(
-    gateway: &Gateway,
-    caller: &Authenticated<()>,
-    request: Checked<RpcRequest>,
-    correlation: &Correlation,
-) -> Response {
-    let id = request.get().id.clone();
-    match method::dispatch(gateway, caller.carrying(request), correlation).await {
-        Ok(result) => Json(success(&id, result)).into_response(),
-        Err(refusal) => refusal.respond(Some(&id), correlation),
+    match work.await {
+        Ok(Answered::Done(value)) => Json(value).into_response(),
+        Ok(Answered::Refused(id, refusal)) => refusal.respond(id.as_ref(), &correlation),
+        Err(_) => fault().respond(None, &correlation),
     }
-}
-
-/// A batch costs what it holds (its first request was counted at the door) and is answered in
-/// order.
-async fn batch(
-    gateway: &Gateway,
-    caller: &Authenticated<()>,
-    requests: Vec<Result<Checked<RpcRequest>, Refusal>>,
-    correlation: &Correlation,
-) -> Response {
-    let rest = u32::try_from(requests.len()).unwrap_or(u32::MAX).saturating_sub(1);
-    let cost = if requirement::RATE_IDENTITY.enforced() { rest } else { 0 };
-    if let Err(refusal) = gateway.rates.client(caller.identity(), cost, correlation).await {
-        return refusal.respond(None, correlation);
-    }
-    let mut answers = Vec::with_capacity(requests.len());
-    for request in requests {
-        answers.push(match request {
-            Ok(request) => {
-                let id = request.get().id.clone();
-                match method::dispatch(gateway, caller.carrying(request), correlation).await {
-                    Ok(result) => success(&id, result),
-                    Err(refusal) => refusal.object(Some(&id), correlation),
-                }
-            }
-            Err(refusal) => refusal.object(None, correlation),
-        });
-    }
-    Json(Value::Array(answers)).into_response()
 }
 
 async fn health() -> Response {
@@ -192,16 +144,6 @@ async fn nothing_here(Extension(correlation): Extension<Correlation>) -> Respons
 async fn wrong_method(Extension(correlation): Extension<Correlation>) -> Response {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, -32600, "the path takes another HTTP method")
         .respond(None, &correlation)
-}
-
-/// What `error.no-panic` prevents: a server that takes every document to be whole and dies of one
-/// with a container left open.
-#[cfg(feature = "knockout")]
-fn fall_over(refusal: &Refusal) {
-    let unclosed = refusal.cause().contains(UNCLOSED);
-    if unclosed && !requirement::ERROR_NO_PANIC.enforced() {
-        std::process::abort();
-    }
 }
 
 /// The answer to a panic; the panic hook has logged its cause.

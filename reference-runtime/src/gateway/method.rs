@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Gateway;
 use super::auth::{Authenticated, Identity};
-use super::envelope::Request;
+use super::envelope::{Request, invalid_params};
+use super::listen::Listeners;
 use super::reply::Refusal;
 use super::token::Role;
 use crate::agent::{Attachment, Blame, SessionId};
 use crate::audit::{Correlation, Event, Kind, Outcome, Rejection};
-use crate::boundary::{Checked, Limits, attachment, json as boundary_json, text};
+use crate::boundary::{Limits, attachment, text};
 use crate::registry::ToolCall;
 use crate::requirement;
 use crate::vault::{ApiKey, Vault};
@@ -27,6 +27,9 @@ pub const METHODS: &[(&str, Role)] = &[
     ("credentials.delete", Role::Admin),
     ("credentials.list", Role::Admin),
     ("credentials.put", Role::Admin),
+    ("events.subscribe", Role::User),
+    ("events.unsubscribe", Role::User),
+    ("session.cancel", Role::User),
     ("session.create", Role::User),
     ("session.end", Role::User),
     ("session.history", Role::User),
@@ -88,6 +91,8 @@ struct Put {
 struct Context<'request> {
     gateway: &'request Gateway,
     caller: &'request Identity,
+    /// None where the answer is all that can be sent.
+    listeners: Option<&'request Listeners>,
     correlation: &'request Correlation,
 }
 
@@ -98,11 +103,12 @@ struct Context<'request> {
 /// The refusal.
 pub(super) async fn dispatch(
     gateway: &Gateway,
-    request: Authenticated<Checked<Request>>,
+    request: Authenticated<Request<'_>>,
+    listeners: Option<&Listeners>,
     correlation: &Correlation,
 ) -> Result<Value, Refusal> {
     let caller = request.identity();
-    let name = request.get().get().method.as_str();
+    let name = request.get().method();
     let Some((_, role)) = METHODS.iter().find(|(method, _)| *method == name) else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, -32601, "there is no such method"));
     };
@@ -114,37 +120,33 @@ pub(super) async fn dispatch(
     if !allowed {
         return Err(Refusal::forbidden());
     }
-    let context = Context { gateway, caller, correlation };
-    context.run(name, request.get().get().params()).await
+    let context = Context { gateway, caller, listeners, correlation };
+    context.run(name, request.get()).await
 }
 
 impl Context<'_> {
-    async fn run(&self, name: &str, params: &str) -> Result<Value, Refusal> {
+    async fn run(&self, name: &str, request: &Request<'_>) -> Result<Value, Refusal> {
         match name {
-            "session.create" => self.session_create(self.read(params)?).await,
-            "session.message" => self.session_message(self.read(params)?).await,
-            "session.history" => self.session_history(self.read(params)?).await,
-            "session.end" => self.session_end(self.read(params)?).await,
-            "session.list" => self.session_list(self.read(params)?).await,
-            "tools.list" => self.tools_list(self.read(params)?),
-            "tools.execute" => self.tools_execute(self.read(params)?).await,
-            "credentials.put" => self.credentials_put(self.read(params)?).await,
-            "credentials.list" => self.credentials_list(self.read(params)?).await,
-            "credentials.delete" => self.credentials_delete(self.read(params)?).await,
-            "system.status" => self.system_status(self.read(params)?),
-            "system.health" => self.read::<Nothing>(params).map(|_| json!({ "status": "ok" })),
-            "system.version" => self.read::<Nothing>(params).map(|_| version()),
-            "config.get" => self.config_get(self.read(params)?),
-            "config.set" => self.config_set(self.read(params)?).await,
+            "session.create" => self.session_create(request.params()?).await,
+            "session.message" => self.session_message(request.params()?).await,
+            "session.history" => self.session_history(request.params()?).await,
+            "session.cancel" => self.session_cancel(request.params()?).await,
+            "events.subscribe" => self.listen(request.params()?, true).await,
+            "events.unsubscribe" => self.listen(request.params()?, false).await,
+            "session.end" => self.session_end(request.params()?).await,
+            "session.list" => self.session_list(request.params()?).await,
+            "tools.list" => self.tools_list(request.params()?),
+            "tools.execute" => self.tools_execute(request.params()?).await,
+            "credentials.put" => self.credentials_put(request.params()?).await,
+            "credentials.list" => self.credentials_list(request.params()?).await,
+            "credentials.delete" => self.credentials_delete(request.params()?).await,
+            "system.status" => self.system_status(request.params()?),
+            "system.health" => request.params::<Nothing>().map(|_| json!({ "status": "ok" })),
+            "system.version" => request.params::<Nothing>().map(|_| version()),
+            "config.get" => self.config_get(request.params()?),
+            "config.set" => self.config_set(request.params()?).await,
             _ => Err(Refusal::new(StatusCode::NOT_FOUND, -32601, "there is no such method")),
         }
-    }
-
-    /// Parameters of exactly this shape.
-    fn read<T: DeserializeOwned>(&self, params: &str) -> Result<T, Refusal> {
-        boundary_json::parse(params.as_bytes(), &self.limits())
-            .map(Checked::into_inner)
-            .map_err(|rejection| Refusal::from(rejection).with_code(-32602))
     }
 
     fn limits(&self) -> Limits {
@@ -159,10 +161,11 @@ impl Context<'_> {
     ) -> Result<Vec<Attachment>, Refusal> {
         let mut found: Vec<Attachment> = Vec::with_capacity(ids.len());
         for id in ids {
-            let id = id.as_str().ok_or_else(|| params("the id of an attachment is a string"))?;
+            let id =
+                id.as_str().ok_or_else(|| invalid_params("the id of an attachment is a string"))?;
             text::identifier(id)?;
             if found.iter().any(|other| other.id == id) {
-                return Err(params("the message names an attachment twice"));
+                return Err(invalid_params("the message names an attachment twice"));
             }
             let attachment = self.gateway.agent.attachment(session, id).await?;
             found.push(attachment.ok_or_else(|| Refusal::not_found(NO_ATTACHMENT))?);
@@ -211,6 +214,29 @@ impl Context<'_> {
         let id = self.session(&session).await?;
         self.gateway.agent.end(&id).await?;
         Ok(json!({ "ended": true }))
+    }
+
+    async fn session_cancel(&self, InSession { session }: InSession) -> Result<Value, Refusal> {
+        let id = self.session(&session).await?;
+        self.gateway.agent.cancel(&id);
+        Ok(json!({ "cancelled": true }))
+    }
+
+    async fn listen(
+        &self,
+        InSession { session }: InSession,
+        listen: bool,
+    ) -> Result<Value, Refusal> {
+        let id = self.session(&session).await?;
+        let Some(listeners) = self.listeners else {
+            let public = "events are told over a WebSocket connection";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, -32600, public));
+        };
+        if !listen {
+            return Ok(json!({ "unsubscribed": listeners.unsubscribe(&id) }));
+        }
+        listeners.subscribe(&id, || self.gateway.agent.listen(&id))?;
+        Ok(json!({ "subscribed": session }))
     }
 
     async fn session_list(&self, _: Nothing) -> Result<Value, Refusal> {
@@ -353,10 +379,6 @@ pub(super) async fn own_session(
 
 fn version() -> Value {
     json!({ "version": env!("CARGO_PKG_VERSION") })
-}
-
-fn params(public: &'static str) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, -32602, public)
 }
 
 pub(super) fn internal(error: impl std::fmt::Display) -> Refusal {

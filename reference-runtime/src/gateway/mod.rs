@@ -1,16 +1,19 @@
-//! The network face: HTTP, authentication, rates and JSON-RPC. It must never decide what a tool
+//! The network face: HTTP, WebSocket, authentication, rates and JSON-RPC. It must never decide what a tool
 //! may do, nor reach a tool but through the agent.
 
 mod auth;
 mod body;
 mod envelope;
+mod exchange;
 mod http;
 mod linger;
+mod listen;
 mod method;
 mod origin;
 mod rates;
 mod reply;
 mod server;
+mod socket;
 mod token;
 mod upload;
 
@@ -22,6 +25,8 @@ pub use auth::{Authenticated, Identity};
 pub use method::METHODS;
 pub use server::{Server, serve};
 pub use token::{Holder, Record, Role, Tokens};
+
+use tokio::sync::Semaphore;
 
 use crate::agent::Agent;
 use crate::audit::Rejection;
@@ -39,6 +44,8 @@ pub struct Gateway {
     gate: auth::Gate,
     origins: origin::Origins,
     rates: rates::Rates,
+    /// Places for WebSocket connections.
+    sockets: Arc<Semaphore>,
 }
 
 impl Gateway {
@@ -55,7 +62,8 @@ impl Gateway {
         let origins = origin::Origins::new(listen, &config.gateway.hosts, &config.gateway.origins);
         let rates = rates::Rates::new(&config.rates, agent.audit().clone());
         let (config, changing) = (RwLock::new(Arc::new(config)), tokio::sync::Mutex::new(()));
-        Self { config, changing, agent, vault, gate, origins, rates }
+        let sockets = Arc::new(Semaphore::new(socket::CONNECTIONS));
+        Self { config, changing, agent, vault, gate, origins, rates, sockets }
     }
 
     /// The vault, or why there is none.

@@ -14,9 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt as _;
 
-use super::Gateway;
-use super::http::{Peer, router};
+use super::http::{Peer, Stopping, router};
 use super::linger::Linger;
+use super::{Gateway, socket};
 use crate::requirement;
 
 /// Connections that are served at a time; more wait in the kernel's queue.
@@ -59,6 +59,7 @@ impl Server {
 
 /// Serves until `stop` ends, then lets requests in flight end, ten seconds at most.
 pub async fn serve(server: Server, gateway: Arc<Gateway>, stop: impl Future<Output = ()>) {
+    let sockets = Arc::clone(&gateway.sockets);
     let router = router(gateway);
     // Without it, a few slow clients hold up all others.
     let places = if requirement::ERROR_NO_PANIC.enforced() { CONNECTIONS } else { FEW };
@@ -87,8 +88,12 @@ pub async fn serve(server: Server, gateway: Arc<Gateway>, stop: impl Future<Outp
     }
     drop(server);
     stopping.send_replace(true);
-    let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
-    if tokio::time::timeout(FAREWELL, places.acquire_many(all)).await.is_err() {
+    let all = |places: usize| u32::try_from(places).unwrap_or(u32::MAX);
+    let ended = async {
+        let _requests = places.acquire_many(all(CONNECTIONS)).await;
+        let _sockets = sockets.acquire_many(all(socket::CONNECTIONS)).await;
+    };
+    if tokio::time::timeout(FAREWELL, ended).await.is_err() {
         tracing::warn!("requests that were still in flight are cut off");
     }
 }
@@ -102,8 +107,10 @@ async fn connection(
 ) {
     // Small answers at once; a socket that refuses this is only slower.
     let _ = socket.set_nodelay(true);
+    let stopping = Stopping(stop.clone());
     let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(stopping.clone());
         request.map(axum::body::Body::new)
     });
     let connection = http1::Builder::new()
@@ -111,7 +118,8 @@ async fn connection(
         .header_read_timeout(HEAD_TIME)
         .max_headers(HEADERS)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(Linger::new(socket)), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(Linger::new(socket)), TowerToHyperService::new(service))
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let stopped = async {
         // An error means that the server is gone: that is a stop too.

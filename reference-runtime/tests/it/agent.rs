@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::house::{House, Puppet, calls, text};
+use crate::house::{House, Puppet, calls, stream, text};
 
 /// The calls of an answer as (outcome, requirement).
 fn reports(answer: &crate::house::Answer) -> Vec<(String, String)> {
@@ -167,4 +167,100 @@ async fn an_ended_session_is_gone() {
     let session = house.session().await;
     assert_eq!(house.call("session.end", json!({ "session": session })).await.status, 200);
     assert_eq!(house.say(&session, "hello").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_streamed_answer_counts_like_a_whole_one() {
+    let call = |index: u32, id: &str, name: &str, arguments: &str| {
+        json!({ "tool_calls": [{ "index": index, "id": id, "type": "function",
+            "function": { "name": name, "arguments": arguments } }] })
+    };
+    let write = |id: &str, path: &str| {
+        call(0, id, "write_file", &format!("{{\"path\":\"{path}\",\"content\":\"x\"}}"))
+    };
+    let model = Puppet::saying([
+        stream(
+            &[
+                call(0, "a", "write_file", ""),
+                call(0, "", "", "{\"path\":\"whole\","),
+                call(0, "", "", "\"content\":\"x\"}"),
+            ],
+            Some("tool_calls"),
+        ),
+        stream(&[write("b", "cut")], None),
+        stream(&[write("c", "length")], Some("length")),
+        stream(&[write("d", "other"), call(0, "e", "", "")], Some("tool_calls")),
+        stream(&[write("a", "again")], Some("tool_calls")),
+        stream(
+            &[json!({ "role": "assistant", "content": "zwö" }), json!({ "content": "lf" })],
+            Some("stop"),
+        ),
+    ])
+    .await;
+    let (house, answer) = turn(&model).await;
+    assert_eq!(answer.result("reply"), "zwölf");
+    let reports = reports(&answer);
+    let refused = ("refused".to_owned(), "registry.call-integrity".to_owned());
+    assert_ne!(reports[0], refused);
+    assert_eq!(reports[1..], vec![refused; 4]);
+    assert_eq!(model.asked()[0]["stream"], true);
+    for path in ["cut", "length", "other", "again"] {
+        assert!(!house.folder.path().join("workspace").join(path).exists(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_streamed_answer_passes_the_same_door() {
+    let event = |text: &str| format!("data: {text}\n\ndata: [DONE]\n\n");
+    let deep = format!("{{\"choices\":{}{}}}", "[".repeat(40), "]".repeat(40));
+    let bad = [
+        event("{\"choices\":[{\"delta\":{\"content\":\"\\u0000\"}}]}"),
+        event("{\"choices\":[{\"delta\":{\"content\":\"a\"},\"delta\":{}}]}"),
+        event(&deep),
+        event("not json"),
+        format!("data: {}", "x".repeat(2_000_000)),
+    ];
+    let model = Puppet::saying(bad.clone()).await;
+    let house = House::with(model.config()).await;
+    let session = house.session().await;
+    for text in bad {
+        let answer = house.say(&session, "go").await;
+        assert_eq!(answer.status, 503, "{}", text.get(..60).unwrap());
+    }
+    assert_eq!(house.say(&session, "go").await.result("reply"), "done");
+}
+
+#[tokio::test]
+async fn a_model_of_the_messages_protocol_is_asked_and_understood() {
+    let answer = json!({ "id": "m", "type": "message", "role": "assistant",
+        "content": [{ "type": "text", "text": "so" },
+                    { "type": "tool_use", "id": "a", "name": "nothing", "input": { "x": 1 } }],
+        "stop_reason": "tool_use" });
+    let event = |event: Value| format!("data: {event}\n\n");
+    let streamed = [
+        json!({ "type": "message_start", "message": { "id": "m" } }),
+        json!({ "type": "content_block_start", "index": 0,
+                "content_block": { "type": "text", "text": "" } }),
+        json!({ "type": "content_block_delta", "index": 0,
+                "delta": { "type": "text_delta", "text": "zwölf" } }),
+        json!({ "type": "content_block_stop", "index": 0 }),
+        json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" } }),
+        json!({ "type": "message_stop" }),
+    ];
+    let model = Puppet::saying([answer.to_string(), streamed.map(event).concat()]).await;
+    let puppet = model.config();
+    let house = House::with(|config| {
+        puppet(config);
+        config.model.provider = clawproof_runtime::config::Provider::Anthropic;
+    })
+    .await;
+    let session = house.session().await;
+    let answer = house.say(&session, "go").await;
+    assert_eq!(answer.result("reply"), "zwölf");
+    assert_eq!(reports(&answer)[0].1, "registry.only-registered");
+    let asked = model.asked();
+    assert_eq!(asked[0]["messages"][0]["content"][0]["text"], "go");
+    assert_eq!(asked[0]["tools"].as_array().unwrap().len(), 4);
+    let result = &asked[1]["messages"][2]["content"][0];
+    assert_eq!((&result["type"], &result["tool_use_id"]), (&json!("tool_result"), &json!("a")));
 }

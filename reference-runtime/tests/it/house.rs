@@ -196,10 +196,17 @@ impl Puppet {
             let mut state = shared.lock().unwrap();
             state.1.push(serde_json::from_str(&body).unwrap());
             let answer = state.0.pop_front().unwrap_or_else(|| text("done"));
-            std::future::ready(answer)
+            let stream = answer.starts_with("data:");
+            let kind = if stream { "text/event-stream; charset=utf-8" } else { "application/json" };
+            // In small pieces, so that nothing that belongs together comes together.
+            let pieces: Vec<_> = answer.as_bytes().chunks(7).map(<[u8]>::to_vec).collect();
+            let pieces = pieces.into_iter().map(Ok::<_, std::io::Error>);
+            let body = axum::body::Body::from_stream(futures_util::stream::iter(pieces));
+            std::future::ready(([("content-type", kind)], body))
         };
         let router = axum::Router::new()
-            .route("/v1/chat/completions", axum::routing::post(answer))
+            .route("/v1/chat/completions", axum::routing::post(answer.clone()))
+            .route("/v1/messages", axum::routing::post(answer))
             .layer(axum::extract::DefaultBodyLimit::disable());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { address, state }
@@ -248,4 +255,18 @@ pub(crate) fn calls(finish: &str, calls: &[(&str, &str, &str)]) -> String {
 
 fn completion(finish: &str, message: &Value) -> String {
     json!({ "choices": [{ "index": 0, "finish_reason": finish, "message": message }] }).to_string()
+}
+
+/// A stream of chat-completion chunks: the delta of each, and why the last one ends.
+pub(crate) fn stream(deltas: &[Value], finish: Option<&str>) -> String {
+    let chunk = |delta: &Value, finish: Option<&str>| {
+        let choice = json!({ "index": 0, "delta": delta, "finish_reason": finish });
+        format!("data: {}\n\n", json!({ "choices": [choice] }))
+    };
+    let mut text: String = deltas.iter().map(|delta| chunk(delta, None)).collect();
+    if finish.is_some() {
+        text.push_str(&chunk(&json!({}), finish));
+        text.push_str("data: [DONE]\n\n");
+    }
+    text
 }

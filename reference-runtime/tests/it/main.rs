@@ -16,5 +16,6 @@ mod registry;
 mod sandbox;
 mod sandbox_windows;
 mod soak;
+mod socket;
 mod vault;
 mod workspace;

@@ -14,6 +14,7 @@ mod unique;
 use std::borrow::Cow;
 
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 
 pub use self::{relaxed::relaxed, scanner::Scanner};
 use super::{Checked, Limits};
@@ -65,6 +66,22 @@ impl<'bytes> Document<'bytes> {
         serde_json::from_str(&self.0).map(Checked::new).map_err(|error| strict(error.to_string()))
     }
 
+    /// A part of this document, as it was borrowed from it, as a `T`: what was scanned is not
+    /// scanned again.
+    ///
+    /// # Errors
+    /// `input.json-strict`: it is not a `T`, or not a part of this document.
+    pub fn part<'document, T: Deserialize<'document>>(
+        &'document self,
+        raw: &'document RawValue,
+    ) -> Result<Checked<T>, Rejection> {
+        let (whole, part) = (self.0.as_bytes().as_ptr_range(), raw.get().as_bytes().as_ptr_range());
+        if part.start < whole.start || whole.end < part.end {
+            return Err(strict("a part of another document".to_owned()));
+        }
+        serde_json::from_str(raw.get()).map(Checked::new).map_err(|error| strict(error.to_string()))
+    }
+
     /// The text of the document.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -85,4 +102,20 @@ pub fn scan(bytes: &[u8], limits: &Limits) -> Result<(), Rejection> {
 
 fn strict(cause: String) -> Rejection {
     requirement::INPUT_JSON_STRICT.refuse(INVALID, cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_part_of_the_scanned_document_is_taken_as_checked() {
+        let limits = Limits::default();
+        let document = Document::read(b"[{\"a\":1},2]", &limits).unwrap();
+        let parts: Vec<&RawValue> = document.parse().unwrap().into_inner();
+        assert_eq!(document.part::<u8>(parts[1]).unwrap().into_inner(), 2);
+        assert!(document.part::<u8>(parts[0]).is_err());
+        let stranger = RawValue::from_string("2".to_owned()).unwrap();
+        assert!(document.part::<u8>(&stranger).is_err());
+    }
 }
