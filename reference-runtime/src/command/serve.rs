@@ -44,14 +44,16 @@ pub(crate) fn run(
     let listen = arguments.listen.unwrap_or(config.gateway.listen);
     let server = runtime
         .block_on(Server::bind(listen))
-        .map_err(|error| Failure::Failed(format!("{listen} cannot be listened on: {error}")))?;
+        .map_err(|error| Failure::Failed(format!("{listen} cannot be listened on: {error}")))?
+        .secured(config.gateway.tls.as_ref())
+        .map_err(|error| Failure::Failed(format!("TLS cannot be spoken: {error}")))?;
     let address = server.address();
     let gateway = Gateway::new(config, address, parts.agent, Tokens::at(&state), parts.vault);
     let gateway = Arc::new(gateway);
     if let Some(file) = arguments.config {
         runtime.spawn(reload(file, Arc::clone(&gateway)));
     }
-    println!("clawproof-runtime listens on http://{address}");
+    println!("clawproof-runtime listens on {}", server.url());
     tracing::info!(%address, "serving");
     runtime.block_on(serve(server, gateway, stop()));
     tracing::info!("stopped");

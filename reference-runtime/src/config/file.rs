@@ -19,7 +19,7 @@ const KEYS: &[(&str, &[&str])] = &[
         "",
         &["gateway", "limits", "rates", "workspace", "sandbox", "model", "tools", "agent", "audit"],
     ),
-    ("gateway", &["listen", "origins", "hosts"]),
+    ("gateway", &["listen", "origins", "hosts", "tls"]),
     ("limits", &["messageBytes", "jsonDepth", "attachmentBytes", "attachments"]),
     ("rates", &["requestsPerMinute", "messagesPerMinute"]),
     ("sandbox", &["level", "tools", "uid", "timeoutSeconds"]),
@@ -261,7 +261,8 @@ mod tests {
 
     const FULL: &str = "// every key
         {
-          gateway: { listen: '127.0.0.1:9', origins: ['http://a'], hosts: ['a:9'] },
+          gateway: { listen: '127.0.0.1:9', origins: ['http://a'], hosts: ['a:9'],
+                     tls: { certificate: '/c.pem', key: '/k.pem' } },
           limits: { messageBytes: 200000, jsonDepth: 16, attachmentBytes: 5, attachments: 1 },
           rates: { requestsPerMinute: 7, messagesPerMinute: 8 },
           workspace: '/srv/w',

@@ -55,6 +55,18 @@ pub struct Gateway {
     pub origins: Vec<String>,
     /// Values of `Host` that are allowed beside the gateway's own. Default none.
     pub hosts: Vec<String>,
+    /// TLS on the listener. Default none: plain HTTP, which is for this machine alone.
+    pub tls: Option<Tls>,
+}
+
+/// `gateway.tls`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The PEM file of the certificate and those between it and its root.
+    pub certificate: PathBuf,
+    /// The PEM file of its private key, readable by its owner alone.
+    pub key: PathBuf,
 }
 
 /// `rates`
@@ -203,6 +215,7 @@ impl Default for Gateway {
             listen: SocketAddr::from(([127, 0, 0, 1], 18789)),
             origins: Vec::new(),
             hosts: Vec::new(),
+            tls: None,
         }
     }
 }

@@ -14,6 +14,7 @@ mod rates;
 mod reply;
 mod server;
 mod socket;
+mod tls;
 mod token;
 mod upload;
 

@@ -10,13 +10,16 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use super::http::{Peer, Stopping, router};
 use super::linger::Linger;
-use super::{Gateway, socket};
+use super::{Gateway, socket, tls};
+use crate::config;
 use crate::requirement;
 
 /// Connections that are served at a time; more wait in the kernel's queue.
@@ -33,10 +36,10 @@ const HEAD_TIME: Duration = Duration::from_secs(15);
 const FAREWELL: Duration = Duration::from_secs(10);
 
 /// A bound address, not yet served.
-#[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Server {
@@ -47,7 +50,23 @@ impl Server {
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, tls: None })
+    }
+
+    /// The same, speaking TLS where the configuration says so.
+    ///
+    /// # Errors
+    /// A certificate or key file cannot be used; one sentence for the operator.
+    pub fn secured(mut self, config: Option<&config::Tls>) -> io::Result<Self> {
+        self.tls = config.map(tls::acceptor).transpose()?;
+        Ok(self)
+    }
+
+    /// Where it is reached, as a URL without a path.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// The address that is listened on.
@@ -72,7 +91,8 @@ pub async fn serve(server: Server, gateway: Arc<Gateway>, stop: impl Future<Outp
             match server.listener.accept().await {
                 Ok((socket, peer)) => {
                     let stop = stopping.subscribe();
-                    tokio::spawn(connection(socket, peer, router.clone(), stop, place));
+                    let tls = server.tls.clone();
+                    tokio::spawn(secure(tls, socket, peer, router.clone(), stop, place));
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: breathe instead of spinning.
@@ -98,15 +118,33 @@ pub async fn serve(server: Server, gateway: Arc<Gateway>, stop: impl Future<Outp
     }
 }
 
-async fn connection(
+/// Speaks TLS first where that is asked for; a handshake has the time that a request's head has.
+async fn secure(
+    tls: Option<TlsAcceptor>,
     socket: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    stop: watch::Receiver<bool>,
+    place: OwnedSemaphorePermit,
+) {
+    // Small answers at once; a socket that refuses this is only slower.
+    let _ = socket.set_nodelay(true);
+    let socket = Linger::new(socket);
+    let Some(tls) = tls else { return connection(socket, peer, router, stop, place).await };
+    match tokio::time::timeout(HEAD_TIME, tls.accept(socket)).await {
+        Ok(Ok(socket)) => connection(socket, peer, router, stop, place).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+    }
+}
+
+async fn connection(
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     router: Router,
     mut stop: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
 ) {
-    // Small answers at once; a socket that refuses this is only slower.
-    let _ = socket.set_nodelay(true);
     let stopping = Stopping(stop.clone());
     let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Peer(peer));
@@ -118,7 +156,7 @@ async fn connection(
         .header_read_timeout(HEAD_TIME)
         .max_headers(HEADERS)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(Linger::new(socket)), TowerToHyperService::new(service))
+        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service))
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let stopped = async {

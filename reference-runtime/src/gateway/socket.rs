@@ -110,10 +110,11 @@ impl Connection {
             // Nobody reads what is written.
             () = out.closed() => None,
         };
+        // Said before the last text can be over, so that the writer knows it.
+        let _ = farewell.send(end.unwrap_or(Farewell(close_code::NORMAL, "")));
         // Ends what listens; requests that were taken up still answer.
         drop(listeners);
         drop(out);
-        let _ = farewell.send(end.unwrap_or(Farewell(close_code::NORMAL, "")));
         let _ = timeout(PATIENCE, writing).await;
     }
 
@@ -230,13 +231,14 @@ async fn write(
     loop {
         let until = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
         let text = tokio::select! {
-            text = waiting.recv() => text,
+            biased;
             said = &mut last, if farewell.is_none() => {
                 farewell = Some(said.unwrap_or(Farewell(close_code::NORMAL, "")));
                 // Requests that are worked on may still answer, for a while.
                 deadline = Some(Instant::now() + PATIENCE);
                 continue;
             }
+            text = waiting.recv() => text,
             () = tokio::time::sleep_until(until) => None,
         };
         let Some(text) = text else { break };

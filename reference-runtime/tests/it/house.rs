@@ -53,6 +53,7 @@ impl House {
         let token = tokens.create(Role::Admin, None).unwrap().1.expose_secret().to_owned();
         let vault = Vault::open(&state, MasterPassword::new("a password".into())).unwrap();
         let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let server = server.secured(config.gateway.tls.as_ref()).unwrap();
         let address = server.address();
         let gateway = Gateway::new(config, address, Arc::new(agent), tokens, Some(Arc::new(vault)));
         let (stop, stopped) = oneshot::channel::<()>();
@@ -98,6 +99,15 @@ impl House {
         // The server may refuse before everything is sent.
         let _ = socket.write_all(bytes).await;
         Answer::read(&mut socket).await
+    }
+
+    /// The same, with the answer as it is: it need not be HTTP.
+    pub(crate) async fn raw_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut socket = TcpStream::connect(self.address).await.unwrap();
+        let _ = socket.write_all(bytes).await;
+        let mut answer = Vec::new();
+        let _ = socket.read_to_end(&mut answer).await;
+        answer
     }
 
     pub(crate) async fn session(&self) -> String {

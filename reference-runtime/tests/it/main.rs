@@ -7,6 +7,8 @@ mod attachment;
 mod audit;
 mod boundary;
 mod config;
+#[cfg(unix)]
+mod durability;
 mod gateway;
 mod house;
 #[cfg(feature = "knockout")]
@@ -17,5 +19,7 @@ mod sandbox;
 mod sandbox_windows;
 mod soak;
 mod socket;
+#[cfg(unix)]
+mod tls;
 mod vault;
 mod workspace;
