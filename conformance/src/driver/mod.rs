@@ -6,6 +6,7 @@ pub mod http;
 #[cfg(target_os = "linux")]
 pub mod launcher;
 pub mod rpc;
+pub mod websocket;
 
 use std::path::Path;
 use std::time::Duration;

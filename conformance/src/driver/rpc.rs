@@ -45,6 +45,39 @@ impl Rpc {
         other
     }
 
+    /// Where the target listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The path of the target's WebSocket, and the place of what answers have and events have not.
+    ///
+    /// # Errors
+    /// `Unsupported` where the manifest has no `[websocket]`.
+    pub fn websocket(&self) -> Result<(String, String), DriverError> {
+        let found = self.manifest.websocket.as_ref();
+        let found = found.ok_or_else(|| DriverError::Unsupported("`[websocket]`".to_owned()))?;
+        Ok((found.path.clone(), found.answer.clone()))
+    }
+
+    /// The header that carries the token, if the manifest has one.
+    ///
+    /// # Errors
+    /// `Harness` where a variable is missing.
+    pub fn authorization(&self) -> Result<Vec<(String, String)>, DriverError> {
+        let Some(header) = &self.manifest.authorization else { return Ok(Vec::new()) };
+        let header = self
+            .vars
+            .fill_text(header)
+            .map_err(|error| DriverError::Harness(format!("authorization: {error}")))?;
+        let split = header.split_once(':');
+        Ok(split
+            .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+            .into_iter()
+            .collect())
+    }
+
     /// The description of a call.
     ///
     /// # Errors
@@ -64,13 +97,7 @@ impl Rpc {
         let wrong = |error: crate::target::template::TemplateError| {
             DriverError::Harness(format!("calls.{name}: {error}"))
         };
-        let mut headers = Vec::new();
-        if let (true, Some(header)) = (call.authorized, &self.manifest.authorization) {
-            let header = vars.fill_text(header).map_err(wrong)?;
-            if let Some((key, value)) = header.split_once(':') {
-                headers.push((key.trim().to_owned(), value.trim().to_owned()));
-            }
-        }
+        let mut headers = if call.authorized { self.authorization()? } else { Vec::new() };
         for (key, value) in &call.headers {
             headers.push((key.clone(), vars.fill_text(value).map_err(wrong)?));
         }

@@ -47,7 +47,9 @@ mod rate;
 mod registry;
 pub mod sandbox;
 pub mod secret;
+mod stream;
 pub mod vault;
+mod websocket;
 
 use std::sync::Arc;
 
@@ -88,7 +90,9 @@ const TABLES: &[&[Scenario]] = &[
     registry::SCENARIOS,
     sandbox::SCENARIOS,
     secret::SCENARIOS,
+    stream::SCENARIOS,
     vault::SCENARIOS,
+    websocket::SCENARIOS,
 ];
 
 /// Every unit for the laboratory's target, in the order of the tables.

@@ -100,6 +100,9 @@ pub struct Manifest {
     /// suite needs; scenarios ask for others by name and are unsupported without them.
     #[serde(default)]
     pub calls: BTreeMap<String, Call>,
+    /// How its WebSocket is reached, whose frames are bodies of the calls.
+    #[serde(default)]
+    pub websocket: Option<WebSocket>,
     /// The target's tools by role: `read`, `write`, `list`, `exec`.
     #[serde(default)]
     pub tools: BTreeMap<String, Tool>,
@@ -263,6 +266,16 @@ pub struct Call {
 
 fn yes() -> bool {
     true
+}
+
+/// A WebSocket whose text frames are the bodies of calls.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct WebSocket {
+    /// The path, such as `/ws`.
+    pub path: String,
+    /// JSON pointer to what every answer has and no event: `/id`.
+    pub answer: String,
 }
 
 /// How an audit record says what it is. Every place is a JSON pointer into the record.

@@ -1,9 +1,7 @@
-//! What the hostile model can say, and its bytes on the wire. Payloads are spliced as bytes, so
-//! that an answer can be malformed exactly as a case asks. Knows no server.
+//! What the hostile model can say. Payloads are spliced as bytes, so that an answer can be malformed
+//! exactly as a case asks. Knows no server and no protocol.
 
 use std::time::Duration;
-
-use crate::target::template::json_literal;
 
 use super::DEFAULT_TEXT;
 
@@ -45,8 +43,31 @@ pub enum Answer {
     Stall(Duration),
     /// Nothing for that long, then another answer.
     Late(Duration, Box<Answer>),
-    /// Tool calls of an answer that says of itself that it was cut off (`finish_reason: length`).
+    /// Tool calls of an answer that says of itself that it was cut off.
     Unfinished(Vec<ToolCall>),
+    /// Another answer, its body sent in pieces of that many bytes.
+    Pieces(usize, Box<Answer>),
+    /// A streamed tool call that is broken in one way; to who asked for no stream, one that was cut
+    /// off.
+    Broken(Break, ToolCall),
+}
+
+/// How a streamed call is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// The stream ends, politely, before it says that the answer is finished.
+    NoEnd,
+    /// A later piece of the call gives it another id.
+    OtherId,
+    /// A first piece names another tool than the later ones.
+    OtherName,
+    /// The call comes after the answer was said to be finished.
+    AfterEnd,
+}
+
+impl Break {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::NoEnd, Self::OtherId, Self::OtherName, Self::AfterEnd];
 }
 
 impl Default for Answer {
@@ -60,101 +81,119 @@ pub(super) struct Wire {
     pub(super) status: u16,
     pub(super) content_type: &'static str,
     pub(super) body: Vec<u8>,
+    /// The size of the pieces in which it is sent; as a whole without one.
+    pub(super) piece: Option<usize>,
 }
 
 impl Wire {
     pub(super) fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { status, content_type: "application/json", body }
+        Self { status, content_type: "application/json", body, piece: None }
     }
+
+    pub(super) fn events(body: Vec<u8>) -> Self {
+        Self { status: 200, content_type: "text/event-stream", body, piece: None }
+    }
+}
+
+/// What is said, once waiting and cutting are done with.
+pub(super) enum Said<'answer> {
+    /// Text.
+    Text(&'answer [u8]),
+    /// Calls, and whether the answer says that it is finished.
+    Calls(&'answer [ToolCall], bool),
+    /// A broken call.
+    Broken(Break, &'answer ToolCall),
 }
 
 impl Answer {
-    pub(super) fn wire(&self, stream: bool) -> Wire {
-        let (message, finish) = match self {
-            Self::Verbatim { status, body } => return Wire::json(*status, body.clone()),
-            Self::Text(text) => (content(&json_literal(text)), "stop"),
-            Self::Stall(_) => (content(&json_literal(DEFAULT_TEXT.as_bytes())), "stop"),
-            Self::Late(_, answer) => return answer.wire(stream),
-            Self::Calls(calls) => (tool_calls(calls), "tool_calls"),
-            Self::Unfinished(calls) => (tool_calls(calls), "length"),
-        };
-        if stream {
-            let body = [
-                b"data: ".as_slice(),
-                &envelope("chat.completion.chunk", "delta", &message, None),
-                b"\n\ndata: ",
-                &envelope("chat.completion.chunk", "delta", b"{}", Some(finish)),
-                b"\n\ndata: [DONE]\n\n",
-            ]
-            .concat();
-            return Wire { status: 200, content_type: "text/event-stream", body };
+    /// How long the model waits before it begins.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Stall(pause) | Self::Late(pause, _) => Some(*pause),
+            Self::Pieces(_, answer) => answer.pause(),
+            _ => None,
         }
-        let body = envelope("chat.completion", "message", &message, Some(finish));
-        Wire::json(200, body)
+    }
+
+    /// What is said in the end; none where a body is given as it is.
+    pub(super) fn said(&self) -> Option<Said<'_>> {
+        Some(match self {
+            Self::Verbatim { .. } => return None,
+            Self::Late(_, answer) | Self::Pieces(_, answer) => return answer.said(),
+            Self::Text(text) => Said::Text(text),
+            Self::Stall(_) => Said::Text(DEFAULT_TEXT.as_bytes()),
+            Self::Calls(calls) => Said::Calls(calls, true),
+            Self::Unfinished(calls) => Said::Calls(calls, false),
+            Self::Broken(how, call) => Said::Broken(*how, call),
+        })
     }
 }
 
-fn content(literal: &[u8]) -> Vec<u8> {
-    [br#"{"role":"assistant","content":"#.as_slice(), literal, b"}"].concat()
-}
-
-fn tool_calls(calls: &[ToolCall]) -> Vec<u8> {
-    let mut out = br#"{"role":"assistant","content":null,"tool_calls":["#.to_vec();
-    for (index, call) in calls.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.extend(format!(r#"{{"index":{index},"id":"#).bytes());
-        out.extend(json_literal(call.id.as_bytes()));
-        out.extend(br#","type":"function","function":{"name":"#);
-        out.extend(json_literal(&call.name));
-        out.extend(br#","arguments":"#);
-        out.extend(json_literal(&call.arguments));
-        out.extend(b"}}");
-    }
-    out.extend(b"]}");
-    out
-}
-
-fn envelope(object: &str, part: &str, message: &[u8], finish: Option<&str>) -> Vec<u8> {
-    let finish = finish.map_or_else(|| "null".to_owned(), |word| format!("\"{word}\""));
-    let head = format!(
-        r#"{{"id":"chatcmpl-1","object":"{object}","created":1700000000,"model":"hostile","choices":[{{"index":0,"{part}":"#
-    );
-    let tail = format!(
-        r#","finish_reason":{finish}}}],"usage":{{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}}}"#
-    );
-    [head.as_bytes(), message, tail.as_bytes()].concat()
+/// The two halves of bytes.
+pub(super) fn halves(bytes: &[u8]) -> (&[u8], &[u8]) {
+    bytes.split_at(bytes.len() / 2)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::dialect::Dialect;
     use super::*;
+
+    fn call() -> ToolCall {
+        ToolCall::new("read", r#"{"path":"a\"b"}"#)
+    }
 
     #[test]
     fn answers_are_json_where_their_payload_is_text() {
-        let calls = Answer::Calls(vec![ToolCall::new("read", r#"{"path":"a\"b"}"#)]);
-        for answer in [Answer::default(), Answer::Text("\u{0}\"\n".into()), calls] {
-            let wire = answer.wire(false);
-            let json: serde_json::Value = serde_json::from_slice(&wire.body).unwrap();
-            assert!(json.pointer("/choices/0/message/role").is_some());
+        for dialect in [Dialect::ChatCompletions, Dialect::Messages] {
+            for answer in [
+                Answer::default(),
+                Answer::Text("\u{0}\"\n".into()),
+                Answer::Calls(vec![call()]),
+                Answer::Broken(Break::NoEnd, call()),
+            ] {
+                let wire = dialect.wire(&answer, false);
+                serde_json::from_slice::<serde_json::Value>(&wire.body).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn every_event_of_a_stream_is_json() {
+        let broken = Break::ALL.map(|how| Answer::Broken(how, call()));
+        let plain = [Answer::default(), Answer::Calls(vec![call(), call()])];
+        for answer in plain.into_iter().chain(broken) {
+            for dialect in [Dialect::ChatCompletions, Dialect::Messages] {
+                let body = String::from_utf8(dialect.wire(&answer, true).body).unwrap();
+                let mut events = 0;
+                for line in body.lines().filter_map(|line| line.strip_prefix("data: {")) {
+                    let event = format!("{{{line}");
+                    serde_json::from_str::<serde_json::Value>(&event).unwrap();
+                    events += 1;
+                }
+                assert!(events >= 2, "{body}");
+            }
         }
     }
 
     #[test]
     fn arguments_travel_as_a_string_of_their_exact_bytes() {
-        let wire = Answer::Calls(vec![ToolCall::new("x", "{\"a\":1} trailing")]).wire(false);
+        let calls = vec![ToolCall::new("x", "{\"a\":1} trailing")];
+        let wire = Dialect::ChatCompletions.wire(&Answer::Calls(calls), false);
         let json: serde_json::Value = serde_json::from_slice(&wire.body).unwrap();
         let arguments = json.pointer("/choices/0/message/tool_calls/0/function/arguments");
         assert_eq!(arguments.unwrap(), "{\"a\":1} trailing");
     }
 
     #[test]
-    fn a_streamed_answer_ends_with_done() {
-        let body = String::from_utf8(Answer::default().wire(true).body).unwrap();
-        for line in body.lines().filter_map(|line| line.strip_prefix("data: {")) {
-            serde_json::from_str::<serde_json::Value>(&format!("{{{line}")).unwrap();
+    fn a_stream_that_ends_says_so_and_a_broken_one_does_not() {
+        let ends = |answer: &Answer, dialect| {
+            let body = String::from_utf8(dialect.wire(answer, true).body).unwrap();
+            body.contains("[DONE]") || body.contains("message_stop")
+        };
+        for dialect in [Dialect::ChatCompletions, Dialect::Messages] {
+            assert!(ends(&Answer::default(), dialect));
+            assert!(!ends(&Answer::Broken(Break::NoEnd, call()), dialect));
         }
-        assert!(body.ends_with("data: [DONE]\n\n"));
     }
 }

@@ -42,7 +42,8 @@ pub(super) fn normalise(request: &Value) -> Value {
 pub(super) fn wire(answer: &Answer, stream: bool) -> Wire {
     let (parts, finish) = match answer {
         Answer::Verbatim { status, body } => return Wire::json(*status, body.clone()),
-        Answer::Late(_, answer) => return wire(answer, stream),
+        Answer::Late(_, answer) | Answer::Pieces(_, answer) => return wire(answer, stream),
+        Answer::Broken(_, broken) => (vec![called(broken)], "MAX_TOKENS"),
         Answer::Text(text) => (vec![said(text)], "STOP"),
         Answer::Stall(_) => (vec![said(DEFAULT_TEXT.as_bytes())], "STOP"),
         Answer::Calls(calls) => (calls.iter().map(called).collect(), "STOP"),
@@ -61,7 +62,7 @@ pub(super) fn wire(answer: &Answer, stream: bool) -> Wire {
         return Wire::json(200, whole);
     }
     let body = [b"data: ".as_slice(), &whole, b"\n\n"].concat();
-    Wire { status: 200, content_type: "text/event-stream", body }
+    Wire::events(body)
 }
 
 fn said(text: &[u8]) -> Vec<u8> {

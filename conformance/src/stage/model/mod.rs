@@ -3,8 +3,10 @@
 //! It must never know which answer is an attack.
 
 mod answer;
+mod chat;
 mod dialect;
 mod gemini;
+mod messages;
 mod responses;
 mod server;
 
@@ -18,7 +20,7 @@ use tokio::sync::Notify;
 
 use dialect::Dialect;
 
-pub use answer::{Answer, ToolCall};
+pub use answer::{Answer, Break, ToolCall};
 
 /// How many requests of one conversation are recorded and answered by script; a runaway loop
 /// beyond it is answered with plain text.

@@ -45,7 +45,8 @@ pub(super) fn normalise(request: &Value) -> Value {
 pub(super) fn wire(answer: &Answer, stream: bool) -> Wire {
     let (items, status) = match answer {
         Answer::Verbatim { status, body } => return Wire::json(*status, body.clone()),
-        Answer::Late(_, answer) => return wire(answer, stream),
+        Answer::Late(_, answer) | Answer::Pieces(_, answer) => return wire(answer, stream),
+        Answer::Broken(_, broken) => (vec![call(broken)], "incomplete"),
         Answer::Text(text) => (vec![message(text)], "completed"),
         Answer::Stall(_) => (vec![message(DEFAULT_TEXT.as_bytes())], "completed"),
         Answer::Calls(calls) => (calls.iter().map(call).collect(), "completed"),
@@ -63,7 +64,7 @@ pub(super) fn wire(answer: &Answer, stream: bool) -> Wire {
     }
     let end = if status == "completed" { "response.completed" } else { "response.incomplete" };
     event(&mut body, end, &[b"\"response\":", &response(&items, status)]);
-    Wire { status: 200, content_type: "text/event-stream", body }
+    Wire::events(body)
 }
 
 fn event(body: &mut Vec<u8>, kind: &str, parts: &[&[u8]]) {

@@ -1,16 +1,18 @@
 //! The HTTP side of the hostile model. Knows no script: it asks the shared state for each answer.
 
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::{StreamExt as _, stream};
 
+use super::Shared;
 use super::dialect::Dialect;
-use super::{Answer, Shared};
 
 /// The largest request that is taken, in bytes: above what any target should forward.
 const BODY_LIMIT: usize = 128_000_000;
@@ -44,7 +46,7 @@ async fn handle(
     let Some(dialect) = Dialect::of(path) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let stream = dialect.streams(path)
+    let streamed = dialect.streams(path)
         || serde_json::from_slice::<serde_json::Value>(&body)
             .is_ok_and(|json| json.get("stream") == Some(&serde_json::Value::Bool(true)));
     let headers = headers
@@ -54,10 +56,21 @@ async fn handle(
         })
         .collect();
     let answer = shared.answer(dialect, headers, body.to_vec());
-    if let Answer::Stall(pause) | Answer::Late(pause, _) = answer {
+    if let Some(pause) = answer.pause() {
         tokio::time::sleep(pause).await;
     }
-    let wire = dialect.wire(&answer, stream);
+    let wire = dialect.wire(&answer, streamed);
     let status = StatusCode::from_u16(wire.status).unwrap_or(StatusCode::OK);
-    (status, [(header::CONTENT_TYPE, wire.content_type)], wire.body).into_response()
+    let body = match wire.piece {
+        None => Body::from(wire.body),
+        Some(size) => {
+            let pieces: Vec<Vec<u8>> = wire.body.chunks(size.max(1)).map(<[u8]>::to_vec).collect();
+            let pieces = stream::iter(pieces).then(|piece| async move {
+                tokio::task::yield_now().await;
+                Ok::<_, Infallible>(piece)
+            });
+            Body::from_stream(pieces)
+        }
+    };
+    (status, [(header::CONTENT_TYPE, wire.content_type)], body).into_response()
 }
