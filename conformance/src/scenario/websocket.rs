@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::driver::DriverError;
 use crate::driver::websocket::{Socket, head};
 use crate::sensor::resident::Watch;
-use crate::target::template::{Vars, depth_before};
+use crate::target::template::depth_before;
 use crate::target::world::random_hex;
 
 use super::kit::{Answered, denied, fresh_token, placeholders, shown};

@@ -81,8 +81,8 @@ pub async fn serve(server: Server, gateway: Arc<Gateway>, stop: impl Future<Outp
     let sockets = Arc::clone(&gateway.sockets);
     let router = router(gateway);
     // Without it, a few slow clients hold up all others.
-    let places = if requirement::ERROR_NO_PANIC.enforced() { CONNECTIONS } else { FEW };
-    let places = Arc::new(Semaphore::new(places));
+    let most = if requirement::ERROR_NO_PANIC.enforced() { CONNECTIONS } else { FEW };
+    let places = Arc::new(Semaphore::new(most));
     let stopping = watch::Sender::new(false);
     let accepting = async {
         loop {
@@ -110,7 +110,7 @@ pub async fn serve(server: Server, gateway: Arc<Gateway>, stop: impl Future<Outp
     stopping.send_replace(true);
     let all = |places: usize| u32::try_from(places).unwrap_or(u32::MAX);
     let ended = async {
-        let _requests = places.acquire_many(all(CONNECTIONS)).await;
+        let _requests = places.acquire_many(all(most)).await;
         let _sockets = sockets.acquire_many(all(socket::CONNECTIONS)).await;
     };
     if tokio::time::timeout(FAREWELL, ended).await.is_err() {

@@ -103,8 +103,7 @@ fn what_was_acknowledged_survives_a_kill_at_any_moment() {
             let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         });
-        'working: loop {
-            let Some(made) = served.call(&token, "session.create", &json!({})) else { break };
+        'working: while let Some(made) = served.call(&token, "session.create", &json!({})) {
             let session = made["session"].as_str().unwrap().to_owned();
             acknowledged.push((session.clone(), Vec::new()));
             for number in 0..3 {

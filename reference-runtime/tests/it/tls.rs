@@ -8,6 +8,7 @@ use clawproof_runtime::config::Tls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
@@ -19,7 +20,7 @@ async fn health(
 ) -> Result<String, std::io::Error> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(trusted);
-    let provider = tokio_rustls::rustls::crypto::ring::default_provider();
+    let provider = ring::default_provider();
     let client = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .unwrap()
