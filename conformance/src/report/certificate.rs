@@ -140,10 +140,13 @@ pub fn predicate(report: &Report, written: &[u8], issuer: &str) -> Result<Value,
 fn earned(report: &Report, written: &[u8], issuer: &str) -> Result<Statement, CertificateError> {
     let refuse = |why: &str| Err(CertificateError::NotEarned(why.to_owned()));
     if report.partial {
-        return refuse("a run of named cases certifies nothing");
+        return refuse("a run of some cases certifies nothing");
     }
     if report.knockout.is_some() {
         return refuse("a check was knocked out");
+    }
+    if report.environment.uid == Some(0) {
+        return refuse("the run as root is beside the one that can be certified");
     }
     if report.summary.exit != Exit::Certified as u8 {
         return refuse(&report.summary.sentence);
@@ -332,7 +335,9 @@ mod tests {
         open.summary.exit = Exit::Inconclusive as u8;
         let mut empty = report();
         empty.cases.clear();
-        for report in [partial, knocked, failed, open, empty] {
+        let mut rooted = report();
+        rooted.environment.uid = Some(0);
+        for report in [partial, knocked, failed, open, empty, rooted] {
             let issued = issue(&report, b"", "x", &key);
             assert!(matches!(issued, Err(CertificateError::NotEarned(_))));
         }

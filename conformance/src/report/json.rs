@@ -221,7 +221,7 @@ fn sentence(
         return "ended at the first failure: such a run certifies nothing".to_owned();
     }
     if results.partial {
-        return "a run of named cases certifies nothing".to_owned();
+        return "a run of some cases certifies nothing".to_owned();
     }
     match exit {
         Exit::Certified => {

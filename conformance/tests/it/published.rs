@@ -79,3 +79,26 @@ fn an_edited_sentence_a_missing_row_and_a_new_row_are_each_seen() {
     assert!(drift(&frozen, rest)[0].contains("taken away"), "{first}");
     assert!(drift(rest, &frozen)[0].contains("is new"), "{first}");
 }
+
+/// The options that a text names, as `--name`.
+fn options(text: &str) -> std::collections::BTreeSet<&str> {
+    let words = text.split(|it: char| !it.is_ascii_alphanumeric() && it != '-');
+    words.filter(|word| word.len() > 2 && word.starts_with("--")).collect()
+}
+
+#[test]
+fn the_action_calls_the_suite_with_options_that_it_has() {
+    let path = folder("../.github/actions/certify/action.yml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, step) = text.split_once("arguments=(run").unwrap();
+    let (step, _) = step.split_once("code=0").unwrap();
+    let (used, help) = (options(step), printed(&["run", "--help"]));
+    assert!(used.len() >= 10, "{used:?}");
+    let known = options(&help);
+    let unknown: Vec<_> = used.difference(&known).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    // Inputs are data: none stands in the text of a script.
+    let scripts = text.split("run: |").skip(1);
+    let scripts = scripts.map(|rest| rest.split("\n\n").next().unwrap_or_default());
+    assert!(scripts.into_iter().all(|script| !script.contains("${{")), "an input in a script");
+}

@@ -111,6 +111,14 @@ impl Matrix {
         format!("{text}\n")
     }
 
+    /// The matrix as a page with a plot.
+    ///
+    /// # Errors
+    /// What the template says.
+    pub(super) fn html(&self) -> Result<String, Failure> {
+        clawproof::report::html::matrix(&self.document()).map_err(Failure::machine)
+    }
+
     /// Whether the committed file still tells the truth: each knockout that it lists is noticed by
     /// one of the cases that it names, each that is noticed is listed, and no case has changed since.
     /// Which further cases notice may differ: where a server falls over, the first ones meet it.

@@ -88,6 +88,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
     println!("\n{matrix}");
     let page = bench.folder.join("matrix.md");
     std::fs::write(&page, matrix.markdown()).map_err(io("write matrix.md"))?;
+    std::fs::write(page.with_extension("json"), matrix.json()).map_err(io("write matrix.json"))?;
+    std::fs::write(page.with_extension("html"), matrix.html()?).map_err(io("write matrix.html"))?;
+    eprintln!("the matrix as Markdown, JSON and HTML: {}", bench.folder.display());
     let file = workspace.at("conformance/spec/kill-matrix.json");
     if options.check {
         matrix.compare(&file)?;

@@ -114,13 +114,34 @@ pub fn render(reports: &[Report], matrix: &KillMatrix, again: &str) -> Result<St
         systems: runs.iter().map(|run| run.os.clone()).collect(),
         reports: runs,
         plot: plot::svg(matrix),
-        kills: matrix
-            .kills
-            .iter()
-            .map(|(id, kills)| (id.clone(), kills.requirements.join(", "), kills.cases.join(", ")))
-            .collect(),
+        kills: kills(matrix),
     };
     page.render().map_err(|error| error.to_string())
+}
+
+#[derive(Template)]
+#[template(path = "matrix.html")]
+struct MatrixPage<'a> {
+    policy: String,
+    css: &'a str,
+    plot: String,
+    kills: Vec<(String, String, String)>,
+}
+
+/// The kill matrix as a page of its own.
+///
+/// # Errors
+/// What the template says.
+pub fn matrix(matrix: &KillMatrix) -> Result<String, String> {
+    let page =
+        MatrixPage { policy: policy(), css: CSS, plot: plot::svg(matrix), kills: kills(matrix) };
+    page.render().map_err(|error| error.to_string())
+}
+
+fn kills(matrix: &KillMatrix) -> Vec<(String, String, String)> {
+    let rows = matrix.kills.iter();
+    rows.map(|(id, kills)| (id.clone(), kills.requirements.join(", "), kills.cases.join(", ")))
+        .collect()
 }
 
 /// The policy of a page: nothing is loaded, and no style or script counts but our own.
