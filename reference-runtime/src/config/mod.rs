@@ -60,7 +60,7 @@ pub struct Gateway {
 }
 
 /// `gateway.tls`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The PEM file of the certificate and those between it and its root.

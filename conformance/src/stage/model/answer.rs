@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_ends_says_so_and_a_broken_one_does_not() {
-        let ends = |answer: &Answer, dialect| {
+        let ends = |answer: &Answer, dialect: Dialect| {
             let body = String::from_utf8(dialect.wire(answer, true).body).unwrap();
             body.contains("[DONE]") || body.contains("message_stop")
         };
