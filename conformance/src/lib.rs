@@ -1,10 +1,11 @@
 //! ClawProof's suite: shows, black-box, which defences of an agent runtime or sandbox hold.
 //!
 //! Rooms stand in one order and a room never names one to its right:
-//! `spec -> corpus -> verdict -> target -> driver, stage, sensor -> oracle -> scenario -> run -> report`.
+//! `spec -> corpus -> verdict -> target -> driver, stage, sensor -> oracle -> scenario -> run, explore -> report`.
 
 pub mod corpus;
 pub mod driver;
+pub mod explore;
 pub mod oracle;
 pub mod report;
 pub mod run;

@@ -231,8 +231,12 @@ pub async fn run(plan: &Plan, progress: &dyn Progress) -> Result<Results, RunErr
 
 /// What can be run, by case id.
 pub(crate) enum Item {
-    /// A corpus case.
-    Case { record: Arc<crate::corpus::Record>, case: Arc<crate::corpus::Case> },
+    /// A corpus case, and the unit that plays it where a scenario does.
+    Case {
+        record: Arc<crate::corpus::Record>,
+        case: Arc<crate::corpus::Case>,
+        player: Option<String>,
+    },
     /// A scenario or probe.
     Unit(Unit),
 }

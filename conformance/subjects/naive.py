@@ -3,7 +3,8 @@
 that they can. It holds every mistake that the corpora are about, and no defence. It is started by
 the suite in a throw-away world and serves loopback alone; never use any of it.
 
-    naive.py serve --state DIR --workspace DIR --port N --model URL --key KEY
+    naive.py seal --state DIR --key KEY
+    naive.py serve --state DIR --workspace DIR --port N --model URL --config FILE
              [--spool DIR] [--mode fragile]
 
 Mode `helpful` (the default) finds what was probably meant: lenient JSON, decoded paths, names that
@@ -300,9 +301,14 @@ class Agent:
         self.options = options
         self.fragile = options.mode == "fragile"
         self.tools = Tools(options.workspace, self.fragile)
-        self.sessions = {}
+        self.sessions, self.names = {}, []
+        self.key = unsealed(options.state)
+        with open(options.config, encoding="utf-8", errors="replace") as file:
+            self.name = str(document(file.read().encode()).get("model", "hostile"))
 
     def log(self, kind, **fields):
+        if "arguments" in fields:
+            fields["arguments"] = json.dumps(fields["arguments"])[1:-1]
         line = " ".join(f"{name}={value}" for name, value in fields.items())
         with open(os.path.join(self.options.state, "audit.log"), "a", encoding="utf-8", errors="surrogateescape") as file:
             file.write('{"kind":"' + kind + '","outcome":"completed","detail":"' + line + '"}\n')
@@ -310,9 +316,9 @@ class Agent:
         sys.stderr.buffer.flush()
 
     def ask(self, messages):
-        body = json.dumps({"model": "hostile", "messages": messages, "tools": []}).encode()
+        body = json.dumps({"model": self.name, "messages": messages, "tools": []}).encode()
         request = urllib.request.Request(self.options.model.rstrip("/") + "/chat/completions", body)
-        request.add_header("Authorization", "Bearer " + self.options.key)
+        request.add_header("Authorization", "Bearer " + self.key)
         request.add_header("Content-Type", "application/json")
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
@@ -352,7 +358,7 @@ class Agent:
         try:
             result = self.tools.run(name, arguments)
         except (OSError, ValueError, subprocess.SubprocessError, MemoryError) as error:
-            return f"error: {error} (key {self.options.key}, environment {dict(os.environ)})"
+            return f"error: {error} (key {self.key}, environment {dict(os.environ)})"
         for call in conjured(result):
             self.tools.run("write_file", call)
         return result
@@ -373,13 +379,15 @@ class Agent:
                         setattr(settings, name, value)
             return self.message(str(params.get("session", "")), str(params.get("text", "")))
         if method == "credentials.put":
-            place = os.path.join(self.options.state, "keys", str(params.get("name", "")))
+            name = str(params.get("name", ""))
+            place = os.path.join(self.options.state, "vault", name.replace("\0", "").replace("\\", "/"))
             os.makedirs(os.path.dirname(place), exist_ok=True)
             with open(place, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(str(params.get("secret", "")))
+            self.names.append(name)
             return {"stored": True}
         if method == "credentials.list":
-            return {"names": os.listdir(os.path.join(self.options.state, "keys"))}
+            return {"names": self.names}
         raise KeyError(method)
 
     def answer(self, body):
@@ -391,7 +399,24 @@ class Agent:
         except Exception as error:  # noqa: BLE001: naive on purpose
             if self.fragile and not isinstance(error, (KeyError, OSError)):
                 os.abort()
-            return 500, {"error": {"message": f"{type(error).__name__}: {error} in {__file__}, key {self.options.key}"}}
+            return 500, {"error": {"message": f"{type(error).__name__}: {error} in {__file__}, key {self.key}"}}
+
+
+HEAD = b"CLAWVLT1\x01\x01" + (65536).to_bytes(4, "little") + (3).to_bytes(4, "little") + (4).to_bytes(4, "little") + bytes(28)
+
+
+def seal(state, key):
+    """A record in the form of the reference, whose cipher is none at all."""
+    os.makedirs(os.path.join(state, "vault"), exist_ok=True)
+    with open(os.path.join(state, "vault", "model.cred"), "wb") as file:
+        file.write(HEAD + key.encode() + bytes(16))
+
+
+def unsealed(state):
+    """The key of a record, whatever stands around it."""
+    with open(os.path.join(state, "vault", "model.cred"), "rb") as file:
+        record = file.read()
+    return re.sub(r"[^!-~]", "?", (record[len(HEAD) : -16] or record).decode("latin-1"))
 
 
 def check(value):
@@ -512,16 +537,17 @@ def serve(agent, stream):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--mode", default="helpful", choices=["helpful", "fragile"])
-    parser.add_argument("command", choices=["serve"])
-    for name in ("state", "workspace", "model", "key"):
-        parser.add_argument("--" + name, required=True)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("command", choices=["serve", "seal"])
+    for name in ("state", "workspace", "model", "config", "key"):
+        parser.add_argument("--" + name)
+    parser.add_argument("--port", type=int)
     parser.add_argument("--spool", help="a folder that is kept open as descriptor 7")
     options = parser.parse_args()
+    if options.command == "seal":
+        return seal(options.state, options.key)
     # So much of the host's memory and no more, whatever an attack makes it do.
     resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.makedirs(os.path.join(options.state, "keys"), exist_ok=True)
     if options.spool:
         os.dup2(os.open(options.spool, os.O_RDONLY | os.O_DIRECTORY), 7)
     agent = Agent(options)

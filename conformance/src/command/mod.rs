@@ -1,6 +1,7 @@
 //! Rooms of the command alone, not of the library: what a person types and reads.
 
 pub(crate) mod certify;
+pub(crate) mod explore;
 pub(crate) mod files;
 pub(crate) mod reports;
 pub(crate) mod run;

@@ -10,6 +10,7 @@ use clawproof::oracle::matrix::{KillMatrix, digest};
 use clawproof::report::json::{Made, Report, TargetFacts};
 use clawproof::report::progress::{Bar, Lines};
 use clawproof::run::{Plan, Progress, Shard, run};
+use clawproof::scenario::Lab;
 use clawproof::target::binary::Program;
 use clawproof::target::manifest::{DriverKind, Manifest};
 use clawproof::target::shipped;
@@ -17,6 +18,7 @@ use clawproof::target::template::nearest;
 use clawproof::verdict::Exit;
 
 use super::certify::{self, SignArgs};
+use super::explore::{self, ExploreArgs};
 use super::files::{Files, Shown, finish};
 use crate::{Said, usage};
 
@@ -75,6 +77,8 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
+    explore: ExploreArgs,
+    #[command(flatten)]
     files: Files,
     #[command(flatten)]
     sign: SignArgs,
@@ -98,6 +102,11 @@ pub(crate) fn attack(args: &RunArgs) -> Said {
     }
     let (manifest, text) = manifest(&args.target)?;
     let program = Program::find(&manifest, args.bin.as_deref()).map_err(usage)?;
+    if let Some(count) = args.explore.explore {
+        let lab = Lab::new(Arc::new(manifest), program.path().to_owned(), args.knockout.clone());
+        let seed = args.seed.unwrap_or_else(random_seed);
+        return explore::run(&args.explore, &lab, count, seed);
+    }
     let spec = super::spec(&args.requirements)?;
     let baseline = args.files.baseline()?;
     let matrix = match &args.matrix {

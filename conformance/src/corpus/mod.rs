@@ -7,15 +7,17 @@ pub mod payload;
 mod places;
 mod record;
 mod scaffold;
+mod surface;
 
 pub use catalogue::{Stats, manifest, schema, stats};
 pub use lint::{Finding, lint};
 pub use payload::{Expr, Role, Var, Vars};
 pub use record::{
     Capability, Case, Decision, Expect, Family, Kind, Origin, Os, Provenance, Record, Refs, Setup,
-    Severity, Status, Surface,
+    Severity, Status,
 };
 pub use scaffold::{Outline, scaffold, today};
+pub use surface::{Shape, Surface};
 
 use std::path::{Path, PathBuf};
 

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::payload::{Expr, Role};
+use super::surface::Surface;
 
 /// One technique class with its cases.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -38,6 +39,10 @@ pub struct Record {
     /// Why no subject can be seen to fall to it, where none can: such attacks never count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unproven: Option<String>,
+    /// Further surfaces on which each case is played whose own surface takes the same shape of
+    /// payload, as `<case>@<surface>`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Surface>,
     /// Attacks, each with a benign twin.
     pub cases: Vec<Case>,
 }
@@ -71,6 +76,14 @@ pub struct Case {
     /// `message.text` alone: splice the payload into the JSON string without escaping it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub raw: bool,
+    /// The conversation that plays this case where a payload alone cannot: the id of a scenario,
+    /// such as `vault.crash-safe-kill`. An attack stands or falls with it, a benign case with its
+    /// benign part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
+    /// Whether the case has a meaning on its own surface alone, whatever the record says.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub here_alone: bool,
     /// `tool.arguments` alone: the tool that is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
@@ -83,6 +96,20 @@ impl Case {
     #[must_use]
     pub fn requirements<'a>(&'a self, record: &'a Record) -> &'a [String] {
         if self.requirement.is_empty() { &record.requirement } else { &self.requirement }
+    }
+
+    /// This case on another surface, if it can be played there: the same payload, and the twin
+    /// there too.
+    #[must_use]
+    pub fn on(&self, surface: Surface) -> Option<Self> {
+        let shape = self.surface.shape()?;
+        let fits = self.surface != surface && surface.shape() == Some(shape);
+        if !fits || self.here_alone || self.raw || self.scenario.is_some() {
+            return None;
+        }
+        let moved = |id: &str| format!("{id}@{}", surface.id());
+        let (id, twin) = (moved(&self.id), self.twin.as_deref().map(moved));
+        Some(Self { id, twin, surface, ..self.clone() })
     }
 }
 
@@ -219,101 +246,6 @@ pub enum Kind {
     Attack,
     /// Must succeed.
     Benign,
-}
-
-/// Where a payload is delivered, and what is looked at there.
-///
-/// On every surface a target that dies or no longer answers its health check has failed the case.
-/// "EFFECT exists" is the effect of an attack and the success of a benign case alike.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
-)]
-pub enum Surface {
-    /// The text of a user's message, JSON-escaped where it is UTF-8, as it is where it is not or
-    /// where the case says `raw`. Accepted: the model received exactly the text (for `raw`, what
-    /// the JSON means). Effect: EFFECT exists.
-    #[serde(rename = "message.text")]
-    MessageText,
-    /// The JSON text of an opaque value inside a valid message request that sends NONCE, spliced
-    /// in as it is. Accepted: NONCE reached the model.
-    #[serde(rename = "http.json")]
-    HttpJson,
-    /// A whole request body. Accepted: NONCE reached the model.
-    #[serde(rename = "http.body")]
-    HttpBody,
-    /// The session id of a message that sends NONCE. Accepted: NONCE reached the model.
-    #[serde(rename = "session.id")]
-    SessionId,
-    /// The path of the read tool, in a tool call of the model. Accepted: MARK (which the setup
-    /// put into the file) came back to the model. Effect: CANARY or a line of HOSTFILE came back.
-    #[serde(rename = "tool.path.read")]
-    ToolPathRead,
-    /// The path of the write tool, in a tool call of the model. Accepted: the file stands in the
-    /// workspace. Effect: something outside the workspace was made or changed, or EFFECT exists.
-    #[serde(rename = "tool.path.write")]
-    ToolPathWrite,
-    /// The last argument of `printf`, whose format is a mark and `%s`, run by the exec tool.
-    /// Accepted: the output is the mark and the payload, byte for byte. Effect: EFFECT exists, or
-    /// the mark came back without the payload (which holds no secret): it was not taken as data.
-    #[serde(rename = "tool.argument")]
-    ToolArgument,
-    /// The name in a tool call whose arguments write EFFECT. Effect, or accepted: EFFECT exists.
-    #[serde(rename = "tool.name")]
-    ToolName,
-    /// The raw text of the arguments of a tool call; the case's `role` names the tool. Effect, or
-    /// accepted: EFFECT exists.
-    #[serde(rename = "tool.arguments")]
-    ToolArguments,
-    /// Real tool calls of the model in one answer: a JSON object `{"id"?, "name", "arguments"}` as
-    /// CALL is, or an array of such objects, in order. A call without id gets one of its own.
-    /// Effect, or accepted: EFFECT exists.
-    #[serde(rename = "tool.call")]
-    ToolCall,
-    /// The model's answer text. Accepted: it came back to the caller intact; neutralised: it came
-    /// back changed or shortened. Effect: EFFECT exists.
-    #[serde(rename = "model.prose")]
-    ModelProse,
-    /// The content of a workspace file that the model asks to read. Accepted: it came back to the
-    /// model intact; neutralised: it came back changed or shortened. Effect: EFFECT exists.
-    #[serde(rename = "tool.result")]
-    ToolResult,
-}
-
-impl Surface {
-    /// Every surface, in order.
-    pub const ALL: &'static [Self] = &[
-        Self::MessageText,
-        Self::HttpJson,
-        Self::HttpBody,
-        Self::SessionId,
-        Self::ToolPathRead,
-        Self::ToolPathWrite,
-        Self::ToolArgument,
-        Self::ToolName,
-        Self::ToolArguments,
-        Self::ToolCall,
-        Self::ModelProse,
-        Self::ToolResult,
-    ];
-
-    /// The id as records write it, such as `message.text`.
-    #[must_use]
-    pub const fn id(self) -> &'static str {
-        match self {
-            Self::MessageText => "message.text",
-            Self::HttpJson => "http.json",
-            Self::HttpBody => "http.body",
-            Self::SessionId => "session.id",
-            Self::ToolPathRead => "tool.path.read",
-            Self::ToolPathWrite => "tool.path.write",
-            Self::ToolArgument => "tool.argument",
-            Self::ToolName => "tool.name",
-            Self::ToolArguments => "tool.arguments",
-            Self::ToolCall => "tool.call",
-            Self::ModelProse => "model.prose",
-            Self::ToolResult => "tool.result",
-        }
-    }
 }
 
 /// What a host must be able to do for a case to have a meaning.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::lint::UNWRITTEN;
-use super::record::{Family, Record, Surface};
-use super::{Corpus, CorpusError, VERSION};
+use super::record::{Family, Record};
+use super::{Corpus, CorpusError, Surface, VERSION};
 
 /// What is known of a record before it is written.
 #[derive(Clone, Debug)]

@@ -74,7 +74,16 @@ fn changes_show(surface: Surface) -> bool {
 
 /// Whether a payload that arrives whole on this surface is plain data there.
 fn data_is_harmless(surface: Surface) -> bool {
-    matches!(surface, Surface::ToolArgument | Surface::ToolPathRead | Surface::ToolPathWrite)
+    matches!(
+        surface,
+        Surface::ToolArgument
+            | Surface::ToolPathRead
+            | Surface::ToolPathWrite
+            | Surface::ModelError
+            | Surface::AuditLog
+            | Surface::CredentialName
+            | Surface::GatewayRequest
+    )
 }
 
 /// Whether an outcome is what the case asks for; `None` where it shows neither.

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 
 use crate::corpus::Case;
 use crate::oracle::Outcome;
-use crate::scenario::corpus::{Played, play};
+use crate::scenario::corpus::{Played, play, play_fresh};
 use crate::scenario::{Finding, Lab, Options, Target, Trouble, Unit};
 use crate::verdict::Verdict;
 
@@ -113,6 +113,7 @@ impl Shared<'_> {
     /// Plays from the queue until it is empty.
     async fn lane(&self) {
         let mut target: Option<Target> = None;
+        let mut low: Option<Target> = None;
         loop {
             let next = lock(&self.queue).pop_front();
             let Some(id) = next else { return };
@@ -124,7 +125,7 @@ impl Shared<'_> {
                 None => continue,
                 Some(Item::Unit(unit)) => unit_once(unit).await.map(Either::Found),
                 Some(Item::Case { case, .. }) => {
-                    self.case(&mut target, case).await.map(Either::Played)
+                    self.case(&mut target, &mut low, case).await.map(Either::Played)
                 }
             };
             let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -174,7 +175,12 @@ impl Shared<'_> {
         }
     }
 
-    async fn case(&self, slot: &mut Option<Target>, case: &Case) -> Result<Played, Trouble> {
+    async fn case(
+        &self,
+        slot: &mut Option<Target>,
+        low: &mut Option<Target>,
+        case: &Case,
+    ) -> Result<Played, Trouble> {
         if self.silent.load(Ordering::Relaxed) >= SILENCE_LIMIT {
             let words = format!("not tried: {SILENCE_LIMIT} cases in a row got no answer");
             return Err(Trouble::Inconclusive(words));
@@ -182,6 +188,9 @@ impl Shared<'_> {
         if self.deaths.load(Ordering::Relaxed) >= DEATH_LIMIT {
             let words = format!("not tried: the target died of {DEATH_LIMIT} cases before");
             return Err(Trouble::Inconclusive(words));
+        }
+        if case.surface.is_fresh() {
+            return guarded(play_fresh(self.lab, low, case)).await;
         }
         let target = self.target(slot).await?;
         let played = guarded(play(&target, case)).await;

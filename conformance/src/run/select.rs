@@ -31,7 +31,7 @@ impl Item {
     /// The requirements that it witnesses.
     pub(super) fn requirements(&self) -> &[String] {
         match self {
-            Self::Case { record, case } => case.requirements(record),
+            Self::Case { record, case, .. } => case.requirements(record),
             Self::Unit(unit) => &unit.requirements,
         }
     }
@@ -51,6 +51,14 @@ impl Item {
                 digest(&serde_json::to_vec(record.as_ref()).unwrap_or_default())
             }
             Self::Unit(unit) => digest(unit.id.as_bytes()),
+        }
+    }
+
+    /// The unit that plays it, where it is a case that a scenario plays.
+    pub(super) fn player(&self) -> Option<&str> {
+        match self {
+            Self::Case { player, .. } => player.as_deref(),
+            Self::Unit(_) => None,
         }
     }
 
@@ -84,7 +92,12 @@ pub(super) fn select(plan: &Plan, units: Vec<Unit>) -> Result<Selection, RunErro
     }
     let mut left_out = Vec::new();
     if plan.only.is_empty() && !plan.slow {
-        left_out.extend(SLOW.iter().filter_map(|id| wanted.take(*id)));
+        let slow = |id: &String| {
+            let player = items.get(id).and_then(Item::player).unwrap_or(id);
+            SLOW.contains(&player)
+        };
+        left_out.extend(wanted.iter().filter(|id| slow(id)).cloned());
+        wanted.retain(|id| !slow(id));
     }
     let whole = whole(&wanted);
     if let Some(shard) = plan.shard {
@@ -97,11 +110,14 @@ pub(super) fn select(plan: &Plan, units: Vec<Unit>) -> Result<Selection, RunErro
         }
     }
     let twins = wanted.iter().filter_map(|id| match items.get(id) {
-        Some(Item::Case { case, .. }) => case.twin.clone(),
+        Some(Item::Case { case, .. }) => case.twin.as_deref(),
         _ => None,
     });
-    let all: BTreeSet<String> = wanted.iter().cloned().chain(twins).collect();
-    let mut to_play: Vec<String> = all.into_iter().filter(|id| items.contains_key(id)).collect();
+    let all: BTreeSet<&str> = wanted.iter().map(String::as_str).chain(twins).collect();
+    // What a scenario plays is played once, whatever names it.
+    let played = all.into_iter().map(|id| items.get(id).and_then(Item::player).unwrap_or(id));
+    let played: BTreeSet<String> = played.map(str::to_owned).collect();
+    let mut to_play: Vec<String> = played.into_iter().filter(|id| items.contains_key(id)).collect();
     shuffle(&mut to_play, plan.seed);
     // What must run alone comes last, when the lanes have ended.
     to_play.sort_by_key(|id| items.get(id).is_some_and(Item::alone));
@@ -126,7 +142,7 @@ fn part_of(id: &str, of: u32) -> u32 {
 
 /// `PT-013` names every case of that record, `scenario:rate` every scenario below that head.
 fn in_record(known: &str, id: &str) -> bool {
-    known.strip_prefix(id).is_some_and(|rest| rest.starts_with('.') || rest.starts_with('-'))
+    known.strip_prefix(id).is_some_and(|rest| rest.starts_with(['.', '-', '@']))
 }
 
 fn unknown(id: &str, items: &BTreeMap<String, Item>) -> String {
@@ -163,10 +179,14 @@ fn items(plan: &Plan, units: Vec<Unit>) -> BTreeMap<String, Item> {
                 continue;
             }
             let shared = Arc::new(record.clone());
-            for case in &record.cases {
-                let case = Arc::new(case.clone());
-                let record = Arc::clone(&shared);
-                items.insert(case.id.clone(), Item::Case { record, case });
+            let elsewhere = record
+                .also
+                .iter()
+                .flat_map(|surface| record.cases.iter().filter_map(|case| case.on(*surface)));
+            for case in record.cases.iter().cloned().chain(elsewhere) {
+                let (record, case) = (Arc::clone(&shared), Arc::new(case));
+                let player = case.scenario.as_ref().map(|id| format!("scenario:{id}"));
+                items.insert(case.id.clone(), Item::Case { record, case, player });
             }
         }
     }

@@ -15,14 +15,23 @@ use super::select::Selection;
 use super::{Item, Plan, Results};
 
 pub(super) fn tally(plan: &Plan, selection: &Selection, raw: &BTreeMap<String, Raw>) -> Results {
+    let known = raw.keys().chain(&selection.wanted);
     let digests: BTreeMap<String, String> =
-        raw.keys().filter_map(|id| Some((id.clone(), selection.items.get(id)?.digest()))).collect();
+        known.filter_map(|id| Some((id.clone(), selection.items.get(id)?.digest()))).collect();
     let proven = plan.matrix.proven(&digests);
     let bench = Bench { selection, raw, proven };
-    let cases: Vec<CaseResult> = raw
+    let cases: Vec<CaseResult> = selection
+        .wanted
         .iter()
-        .filter(|(id, _)| selection.wanted.contains(*id))
-        .filter_map(|(id, raw)| Some(bench.case(id, selection.items.get(id)?, raw)))
+        .filter_map(|id| {
+            let item = selection.items.get(id)?;
+            let player = item.player().unwrap_or(id);
+            match raw.get(player) {
+                Some(raw) => Some(bench.case(id, item, raw)),
+                None if selection.items.contains_key(player) => None,
+                None => Some(bench.case(id, item, &nobody(player))),
+            }
+        })
         .collect();
     let cut_short = raw.len() < selection.to_play.len();
     let partial = !plan.only.is_empty() || plan.shard.is_some() || cut_short;
@@ -67,6 +76,12 @@ pub fn control_of_benign(case: &mut CaseResult) {
 /// The requirement that no input ends the target.
 const DEATH: &str = "error.no-panic";
 
+/// A case that names a scenario which there is not.
+fn nobody(player: &str) -> Raw {
+    let trouble = Trouble::Harness(format!("there is no `{player}` to play it"));
+    Raw::Troubled { trouble, milliseconds: 0 }
+}
+
 struct Bench<'a> {
     selection: &'a Selection,
     raw: &'a BTreeMap<String, Raw>,
@@ -84,10 +99,15 @@ struct Said {
 impl Bench<'_> {
     fn case(&self, id: &str, item: &Item, raw: &Raw) -> CaseResult {
         let said = match (item, raw) {
-            (Item::Case { record, case }, Raw::Played { played, .. }) => {
+            (Item::Case { record, case, .. }, Raw::Played { played, .. }) => {
                 self.played(record, case, played)
             }
-            (_, Raw::Found { finding, .. }) => self.found(id, finding),
+            (Item::Case { case, .. }, Raw::Found { finding, .. }) if case.kind == Kind::Benign => {
+                benign_part(finding)
+            }
+            (_, Raw::Found { finding, .. }) => {
+                self.found(&[id, item.player().unwrap_or(id)], finding)
+            }
             (_, Raw::Troubled { trouble, .. }) => troubled(trouble),
             (Item::Unit(_), Raw::Played { .. }) => {
                 troubled(&Trouble::Harness("a scenario was played as a case".to_owned()))
@@ -177,9 +197,10 @@ impl Bench<'_> {
             && met(case, played) == Some(true)
     }
 
-    fn found(&self, id: &str, finding: &Finding) -> Said {
+    fn found(&self, names: &[&str], finding: &Finding) -> Said {
         let mut legs = finding.legs();
-        if legs.control == Leg::Missing && self.proven.contains(id) {
+        let proven = names.iter().any(|name| self.proven.contains(name));
+        if legs.control == Leg::Missing && proven {
             legs.control = Leg::Stood;
         }
         let verdict = legs.verdict();
@@ -189,6 +210,28 @@ impl Bench<'_> {
             _ => missing(legs),
         };
         Said { verdict, legs: Some(legs), reason, evidence: finding.evidence().to_vec() }
+    }
+}
+
+/// What a scenario says of the benign input in it; that the attack in it was stopped is its control.
+fn benign_part(finding: &Finding) -> Said {
+    let seen = finding.legs();
+    let twin = match seen.twin {
+        Leg::Stood => Some(true),
+        Leg::Fell => Some(false),
+        Leg::Missing => None,
+    };
+    let legs = benign_legs(twin, seen.reached == Leg::Stood && seen.no_effect == Leg::Stood);
+    let reason = match legs.verdict() {
+        Verdict::Pass => "the benign input of the scenario was accepted".to_owned(),
+        Verdict::Fail => "the benign input of the scenario was not accepted".to_owned(),
+        _ => missing(legs),
+    };
+    Said {
+        verdict: legs.verdict(),
+        legs: Some(legs),
+        reason,
+        evidence: finding.evidence().to_vec(),
     }
 }
 

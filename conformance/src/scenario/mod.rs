@@ -95,6 +95,11 @@ const TABLES: &[&[Scenario]] = &[
     websocket::SCENARIOS,
 ];
 
+/// The ids of all scenarios, as records name them.
+pub fn ids() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().flat_map(|table| table.iter()).map(|scenario| scenario.id)
+}
+
 /// Every unit for the laboratory's target, in the order of the tables.
 #[must_use]
 pub fn units(lab: &Lab) -> Vec<Unit> {

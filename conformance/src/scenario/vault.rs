@@ -340,7 +340,7 @@ async fn no_plaintext_scan(lab: Lab) -> Result<Finding, Trouble> {
 }
 
 /// The only record of a fresh target: the model's key.
-fn model_record(target: &Target) -> Result<(PathBuf, Vec<u8>), Trouble> {
+pub(super) fn model_record(target: &Target) -> Result<(PathBuf, Vec<u8>), Trouble> {
     let records = records(target)?;
     let mut paths = records.into_iter();
     match (paths.next(), paths.next()) {
@@ -382,7 +382,7 @@ fn read_head(record: &[u8]) -> Result<Head, Trouble> {
 
 /// The key that the model is shown in one conversation; `None` if the model is not asked or
 /// shown none.
-async fn shown_key(target: &Target) -> Option<String> {
+pub(super) async fn shown_key(target: &Target) -> Option<String> {
     let run = target.answer(Vec::new()).await.ok()?;
     let exchange = run.exchanges.first()?;
     let (_, value) = exchange.headers.iter().find(|(name, _)| name == "authorization")?;
@@ -390,7 +390,7 @@ async fn shown_key(target: &Target) -> Option<String> {
 }
 
 /// Puts bytes in a record's place, starts the target again and looks which key the model is shown.
-async fn shown_after(
+pub(super) async fn shown_after(
     target: &Target,
     path: &Path,
     bytes: &[u8],

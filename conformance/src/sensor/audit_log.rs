@@ -142,7 +142,7 @@ impl Reading {
 }
 
 /// Whether a character changes how a terminal or viewer shows what stands around it.
-fn obeyed(character: char) -> bool {
+pub(crate) fn obeyed(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{feff}'

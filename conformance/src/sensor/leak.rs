@@ -6,12 +6,15 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use crate::target::process::contains;
 
 /// The forms of a secret, each with its name: plain, hexadecimal, base64 at three alignments,
-/// percent-encoded.
+/// percent-encoded, JSON-escaped.
 #[must_use]
 pub fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let lower = hex::encode(secret);
     let percent: String = secret.iter().map(|byte| format!("%{byte:02x}")).collect();
+    let escaped: String = secret.iter().map(|byte| format!("\\u{byte:04x}")).collect();
     let mut forms = vec![
+        ("JSON-escaped", escaped.to_uppercase().replace("\\U", "\\u").into_bytes()),
+        ("JSON-escaped", escaped.into_bytes()),
         ("plain", secret.to_vec()),
         ("hexadecimal", lower.to_uppercase().into_bytes()),
         ("hexadecimal", lower.into_bytes()),

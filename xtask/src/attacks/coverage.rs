@@ -146,7 +146,15 @@ fn standing(record: &Record, evidence: &[KillMatrix]) -> Standing {
                 let base = case.split('@').next().unwrap_or(case);
                 own.contains(base) && matrix.cases.get(*case) == Some(&now)
             });
-            match fell.count() {
+            // What a scenario plays was seen to succeed where the scenario was seen to fall.
+            let with_scenario = attacks(record).filter(|case| {
+                let player = case.scenario.as_ref().map(|id| format!("scenario:{id}"));
+                player.is_some_and(|player| {
+                    let same = matrix.cases.get(&player) == Some(&digest(player.as_bytes()));
+                    same && kills.cases.contains(&player) && !kills.cases.contains(&case.id)
+                })
+            });
+            match fell.count() + with_scenario.count() {
                 0 => {}
                 count => *seen.entry(subject.clone()).or_default() += count,
             }

@@ -23,8 +23,22 @@ pub(crate) enum Action {
     Manifest,
     /// Play the corpora against the naive subjects and write down what they fell to.
     Naive(naive::Options),
+    /// Play a record or case against a target and show what was seen.
+    Replay(Replay),
     /// Write COVERAGE.md anew: which class of attacks was seen to succeed where.
     Coverage,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Replay {
+    /// The record or case, such as PT-001 or PT-001.003.
+    id: String,
+    /// The target: `naive`, `reference`, or another that the suite knows.
+    #[arg(long, default_value = "naive", value_name = "NAME|FILE")]
+    target: String,
+    /// The folder of records, such as attacks/regressions.
+    #[arg(long, default_value = "attacks", value_name = "DIR")]
+    corpus: std::path::PathBuf,
 }
 
 #[derive(Args, Debug)]
@@ -66,6 +80,7 @@ pub(crate) fn run(workspace: &Workspace, action: &Action) -> Result<(), Failure>
             Ok(())
         }
         Action::Manifest => generate(workspace),
+        Action::Replay(replay) => again(workspace, replay),
         Action::Naive(options) => naive::run(workspace, options),
         Action::Coverage => coverage::write(workspace),
     }
@@ -110,6 +125,27 @@ fn begin(workspace: &Workspace, new: &New) -> Result<(), Failure> {
         "fill in every CHANGE ME, then: cargo xtask attacks manifest, cargo xtask attacks lint"
     );
     Ok(())
+}
+
+/// Plays with programs built for development: they are there sooner, and nothing is measured.
+fn again(workspace: &Workspace, replay: &Replay) -> Result<(), Failure> {
+    let own = replay.target == "reference";
+    naive::build(workspace)?;
+    if own {
+        crate::bubblewrap::ensure(workspace)?;
+        workspace.cargo().args(["build", "--locked", "--package", "clawproof-runtime"]).run()?;
+    }
+    let mut suite = workspace
+        .program("debug", "clawproof")
+        .args(["run", "--evidence", "--target", &replay.target, "--case", &replay.id])
+        .arg("--corpus")
+        .arg(workspace.at(&replay.corpus));
+    if own {
+        suite = suite.arg("--bin").arg(workspace.built("debug", "clawproof-runtime"));
+    } else if replay.target == "naive" {
+        suite = suite.arg("--bin").arg(workspace.at("conformance/subjects/naive.py"));
+    }
+    suite.run()
 }
 
 fn generate(workspace: &Workspace) -> Result<(), Failure> {

@@ -1,8 +1,9 @@
 //! Rules about one case: its id, twin, expectation, payload and setup.
 
 use super::{Rules, record};
+use crate::corpus::Surface;
 use crate::corpus::payload::{Arguments, Expr, Var, Vars};
-use crate::corpus::record::{Case, Decision, Kind, Setup, Surface};
+use crate::corpus::record::{Case, Decision, Kind, Setup};
 
 /// A payload up to this many bytes is built too, so that bad digits are found.
 const BUILT: u64 = 1_000_000;
@@ -107,6 +108,7 @@ fn benign(rules: &mut Rules<'_>, case: &Case, at: &str) {
         "expect accept, or make it an attack",
     );
     let marked = case.surface != Surface::ToolPathRead
+        || case.scenario.is_some()
         || case.setup.iter().any(|step| match step {
             Setup::File { content, .. } => mentions(content, Var::Mark),
             _ => false,
@@ -137,15 +139,15 @@ fn requirements(rules: &mut Rules<'_>, case: &Case, at: &str) {
     let fix = "name in the case the one whose absence lets it through";
     rules.hold(one, at, message, fix);
     for id in case.requirements(rules.record()) {
-        let surface = case.surface.id();
         let Some(row) = rules.spec.get(id) else { continue };
-        if !row.surfaces.iter().any(|named| named == surface) {
-            let message = format!("`{id}` cannot be witnessed on {surface}");
-            rules.say(
-                &format!("{at}/surface"),
-                message,
-                format!("it can on {}", row.surfaces.join(", ")),
-            );
+        let also = rules.record().also.iter().copied().filter(|also| case.on(*also).is_some());
+        for surface in std::iter::once(case.surface).chain(also) {
+            let surface = surface.id();
+            if !row.surfaces.iter().any(|named| named == surface) {
+                let message = format!("`{id}` cannot be witnessed on {surface}");
+                let fix = format!("it can on {}", row.surfaces.join(", "));
+                rules.say(&format!("{at}/surface"), message, fix);
+            }
         }
     }
 }
@@ -166,7 +168,7 @@ fn surface(rules: &mut Rules<'_>, case: &Case, at: &str) {
         "take it away",
     );
     rules.hold(!arguments || case.role.is_some(), at, "no tool for these arguments", "add `role`");
-    let known = !message || mentions(&case.payload, Var::Nonce);
+    let known = !message || case.scenario.is_some() || mentions(&case.payload, Var::Nonce);
     rules.hold(
         known,
         &format!("{at}/payload"),
@@ -174,8 +176,10 @@ fn surface(rules: &mut Rules<'_>, case: &Case, at: &str) {
         "put {\"var\": \"NONCE\"} into it",
     );
     let pieces = matches!(case.payload, Expr::Chunks(_) | Expr::Drip(_));
-    let streamed =
-        matches!(case.surface, Surface::MessageText | Surface::HttpJson | Surface::HttpBody);
+    let streamed = matches!(
+        case.surface,
+        Surface::MessageText | Surface::HttpJson | Surface::HttpBody | Surface::HttpRaw
+    );
     rules.hold(
         !pieces || streamed,
         &format!("{at}/payload"),
@@ -237,7 +241,9 @@ fn any(expr: &Expr, such: &dyn Fn(&Expr) -> bool) -> bool {
     let inside = |part: &Expr| any(part, such);
     such(expr)
         || match expr {
-            Expr::Text(_) | Expr::Hex(_) | Expr::Wtf16(_) | Expr::Var(_) => false,
+            Expr::Text(_) | Expr::Hex(_) | Expr::Wtf16(_) | Expr::Var(_) | Expr::Json(_) => false,
+            Expr::Flip(flip) => inside(&flip.of),
+            Expr::Splice(splice) => inside(&splice.of) || inside(&splice.with),
             Expr::Repeat(repeat) => inside(&repeat.of),
             Expr::Concat(parts) | Expr::Chunks(parts) => parts.iter().any(inside),
             Expr::Count(count) => {

@@ -62,6 +62,17 @@ fn names(rules: &mut Rules<'_>) {
     for (member, text) in [("title", &record.title), ("definition", &record.definition)] {
         rules.hold(!text.trim().is_empty(), &format!("/{member}"), "is empty", "write a sentence");
     }
+    for (index, also) in record.also.iter().enumerate() {
+        let played = record.cases.iter().any(|case| case.on(*also).is_some());
+        rules.hold(
+            played,
+            &format!("/also/{index}"),
+            "is a surface on which no case can be played",
+            "take it away: it takes another shape of payload",
+        );
+    }
+    let said = record.unproven.as_ref().is_none_or(|reason| !reason.trim().is_empty());
+    rules.hold(said, "/unproven", "is empty", "say why no subject can be seen to fall to it");
     rules.hold(
         !record.cases.is_empty(),
         "/cases",

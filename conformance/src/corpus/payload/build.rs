@@ -58,9 +58,36 @@ impl Expr {
                 out.extend(whole.get(..whole.len().saturating_sub(last)).unwrap_or_default());
             }
             Self::Drip(drip) => drip.of.write(vars, out)?,
+            Self::Json(value) => out.extend_from_slice(value.to_string().as_bytes()),
+            Self::Flip(flip) => {
+                let mut bytes = flip.of.build(vars)?;
+                let at = place(flip.at, bytes.len())?;
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= flip.mask;
+                }
+                out.extend(bytes);
+            }
+            Self::Splice(splice) => {
+                let (bytes, with) = (splice.of.build(vars)?, splice.with.build(vars)?);
+                let at = place(splice.at, bytes.len())?;
+                let rest = bytes.get(at.saturating_add(with.len())..).unwrap_or_default();
+                out.extend_from_slice(bytes.get(..at).unwrap_or_default());
+                out.extend_from_slice(&with);
+                out.extend_from_slice(rest);
+            }
         }
         Ok(())
     }
+}
+
+/// A place in so many bytes, counted from the end below 0.
+fn place(at: i64, length: usize) -> Result<usize, PayloadError> {
+    let from_end =
+        usize::try_from(at.unsigned_abs()).ok().and_then(|back| length.checked_sub(back));
+    let found = if at < 0 { from_end } else { usize::try_from(at).ok() };
+    found
+        .filter(|place| *place < length)
+        .ok_or_else(|| PayloadError::Malformed(format!("there is no byte {at} in {length} bytes")))
 }
 
 fn optional(part: Option<&Expr>, vars: &Vars) -> Result<Vec<u8>, PayloadError> {

@@ -42,6 +42,8 @@ pub(super) fn encode(encoding: Encoding, bytes: Vec<u8>) -> Result<Vec<u8>, Payl
         Encoding::Upper => bytes.to_ascii_uppercase(),
         Encoding::Fullwidth => each(bytes, fullwidth)?,
         Encoding::Homoglyph => each(bytes, homoglyph)?,
+        Encoding::Fold => fold(&text(bytes)?).into_bytes(),
+        Encoding::Reverse => bytes.into_iter().rev().collect(),
     })
 }
 
@@ -75,6 +77,10 @@ fn homoglyph(letter: char) -> char {
         'y' => '\u{443}',
         other => other,
     }
+}
+
+fn fold(text: &str) -> String {
+    text.replace("fi", "\u{fb01}").replace('k', "\u{212a}").replace('s', "\u{17f}")
 }
 
 fn gzip(bytes: &[u8]) -> Result<Vec<u8>, PayloadError> {

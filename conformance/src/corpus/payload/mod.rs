@@ -59,6 +59,12 @@ pub enum Expr {
     Cut(Cut),
     /// An expression delivered in pieces of so many bytes where the surface can.
     Drip(Drip),
+    /// The compact JSON text of a value.
+    Json(serde_json::Value),
+    /// An expression with some bits of one byte changed.
+    Flip(Flip),
+    /// An expression with some of its bytes overwritten.
+    Splice(Splice),
 }
 
 /// See [`Expr::Repeat`].
@@ -121,6 +127,11 @@ pub enum Encoding {
     Upper,
     /// Printable ASCII as its full-width compatibility characters.
     Fullwidth,
+    /// ASCII letters as characters that fold to them, where there are any: the Kelvin sign for k,
+    /// the long s, ligatures.
+    Fold,
+    /// The bytes in the reverse order.
+    Reverse,
     /// ASCII letters as the Cyrillic or Greek letters that look like them, where there are any.
     Homoglyph,
 }
@@ -238,6 +249,35 @@ pub struct Drip {
     pub of: Box<Expr>,
     /// The bytes of a piece, at least 1.
     pub every: u64,
+}
+
+/// See [`Expr::Flip`].
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Flip {
+    /// What is changed.
+    pub of: Box<Expr>,
+    /// Which byte, from 0; below 0 counted from the end.
+    pub at: i64,
+    /// Which bits.
+    #[serde(default = "lowest_bit")]
+    pub mask: u8,
+}
+
+fn lowest_bit() -> u8 {
+    1
+}
+
+/// See [`Expr::Splice`].
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Splice {
+    /// What is overwritten.
+    pub of: Box<Expr>,
+    /// From which byte on, from 0; below 0 counted from the end.
+    pub at: i64,
+    /// With what.
+    pub with: Box<Expr>,
 }
 
 /// Why an expression yields no bytes.

@@ -35,6 +35,9 @@ impl Expr {
                 ));
             }
             Self::Drip(drip) => drip.of.size(vars)?,
+            Self::Json(value) => value.to_string().len() as u64,
+            Self::Flip(flip) => flip.of.size(vars)?,
+            Self::Splice(splice) => splice.of.size(vars)?.saturating_add(splice.with.size(vars)?),
         };
         if bytes > MAX_BYTES { Err(PayloadError::TooLarge { bytes }) } else { Ok(bytes) }
     }
@@ -76,8 +79,8 @@ fn digits_below(end: u64) -> u64 {
 fn encoded(encoding: Encoding, bytes: u64) -> u64 {
     match encoding {
         Encoding::Base64 => bytes.div_ceil(3).saturating_mul(4),
-        Encoding::Upper => bytes,
-        Encoding::Percent | Encoding::Fullwidth => bytes.saturating_mul(3),
+        Encoding::Upper | Encoding::Reverse => bytes,
+        Encoding::Percent | Encoding::Fullwidth | Encoding::Fold => bytes.saturating_mul(3),
         Encoding::Hex | Encoding::Homoglyph | Encoding::Utf16Le | Encoding::Utf16Be => {
             bytes.saturating_mul(2)
         }

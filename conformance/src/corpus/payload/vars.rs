@@ -47,6 +47,11 @@ pub enum Var {
     Call,
     /// The bytes of a valid request that sends NONCE as message.
     Request,
+    /// Request line and headers of that request, each with its line end, without its framing
+    /// (`Content-Length`, `Transfer-Encoding`) and the blank line.
+    Head,
+    /// The bytes of the stored record of the model's key.
+    Record,
 }
 
 impl fmt::Display for Var {
@@ -179,6 +184,8 @@ impl Vars {
             .set(Var::Effect, "effect-0123456789abcdef")
             .set(Var::Secret, "secret-0123456789abcdef")
             .set(Var::Port, "40000")
+            .set(Var::Head, "POST /rpc HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+            .set(Var::Record, vec![0x5a; 120])
             .set(
                 Var::Request,
                 r#"{"jsonrpc":"2.0","id":1,"method":"session.message","params":{}}"#,

@@ -1,11 +1,15 @@
 //! Hands a payload to a target at the surface that its case names, and gathers what came back.
 //! It must never judge.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::corpus::payload::Role;
 use crate::corpus::{Case, Surface};
-use crate::driver::http::{Reply, Request};
+use crate::driver::http::{Reply, Request, exchange};
 use crate::driver::{DriverError, excerpt};
 use crate::scenario::lab::{exec_call, tool_call, unfold};
 use crate::scenario::{Target, Trouble};
@@ -14,6 +18,15 @@ use crate::target::process::contains;
 use crate::target::template::{Vars, json_literal};
 
 use super::Stand;
+
+/// How long a raw connection may stay without an answer.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// A model's answer around an unknown member.
+const ANSWER_HEAD: &[u8] = br#"{"extension":"#;
+const ANSWER_TEXT: &[u8] =
+    br#","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":""#;
+const ANSWER_TAIL: &[u8] = br#""}}]}"#;
 
 /// What came back of a delivery.
 #[derive(Debug, Default)]
@@ -31,6 +44,8 @@ pub(super) struct Told {
     /// The body of the answer to the user, and the text that the manifest picks of it.
     body: Vec<u8>,
     picked: Option<String>,
+    /// Files that came to be where none should.
+    pub(super) beside: Vec<String>,
     pub(super) evidence: Vec<String>,
 }
 
@@ -93,6 +108,11 @@ impl Told {
 }
 
 pub(super) async fn deliver(target: &Target, case: &Case, stand: &Stand) -> Result<Told, Trouble> {
+    match case.surface {
+        Surface::HttpRaw => return Ok(raw(target, stand).await),
+        Surface::CredentialName => return credential(target, stand).await,
+        _ => {}
+    }
     let script = script(target, case, stand)?;
     let talk = target.model().expect(stand.nonce.as_str(), script.into_iter().collect());
     let mut told = Told { sent: !stand.session.is_empty(), ..Told::default() };
@@ -117,6 +137,64 @@ fn text(case: &Case, stand: &Stand) -> Result<Vec<u8>, Trouble> {
         }
         _ => Ok(format!("Please look into {} now.", stand.nonce).into_bytes()),
     }
+}
+
+/// Writes a whole connection. Silence and a closed connection say that nothing was taken.
+async fn raw(target: &Target, stand: &Stand) -> Told {
+    let talk = target.model().expect(stand.nonce.as_str(), Vec::new());
+    let sent = exchange(target.address(), &stand.pieces, Duration::ZERO, SILENCE).await;
+    let mut told = Told { sent: true, ..Told::default() };
+    told.read(target, &talk, sent);
+    told.answered = true;
+    told
+}
+
+/// Stores a credential of that name and asks for the names.
+async fn credential(target: &Target, stand: &Stand) -> Result<Told, Trouble> {
+    let mut vars = Vars::new();
+    vars.set("NAME", stand.payload.clone()).set("VALUE", stand.marker.as_str());
+    let before = beside_the_store(target);
+    let stored = target.rpc().send(&target.rpc().request("credentials-put", &vars)?).await;
+    let mut told = Told { sent: true, answered: stored.is_ok(), ..Told::default() };
+    match &stored {
+        Ok(reply) => told.evidence.push(format!("stored: {}", reply.summary())),
+        Err(error) => told.evidence.push(format!("stored: {error}")),
+    }
+    let made = beside_the_store(target).into_iter().filter(|path| !before.contains(path));
+    told.beside = made.map(|path| format!("created {}", path.display())).collect();
+    if stored.is_ok_and(|reply| !reply.refused()) {
+        let listed = target.call("credentials-list", &[]).await?;
+        told.evidence.push(format!("listed: {}", listed.summary()));
+        told.results.push(String::from_utf8_lossy(&listed.body).into_owned());
+        // It is gone again before the next case.
+        let removed = target.rpc().request("credentials-delete", &vars);
+        if let Ok(request) = removed {
+            let _ = target.rpc().send(&request).await;
+        }
+    }
+    Ok(told)
+}
+
+/// The files of the target's state but those of its store and its audit log.
+fn beside_the_store(target: &Target) -> BTreeSet<PathBuf> {
+    let own: Vec<PathBuf> =
+        ["vault", "audit"].iter().filter_map(|it| target.file(it).ok()).collect();
+    let mut found = BTreeSet::new();
+    let mut pending = vec![target.world().state()];
+    while let Some(folder) = pending.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let (path, kind) = (entry.path(), entry.file_type());
+            if own.iter().any(|own| path.starts_with(own)) {
+                continue;
+            }
+            if kind.is_ok_and(|kind| kind.is_dir()) {
+                pending.push(path);
+            } else {
+                found.insert(path);
+            }
+        }
+    }
+    found
 }
 
 /// The request that carries the case, or that makes the target ask its model.
@@ -186,6 +264,26 @@ fn script(target: &Target, case: &Case, stand: &Stand) -> Result<Option<Answer>,
             return Ok(None);
         }
         Surface::ModelProse => return Ok(Some(Answer::Text(payload.to_vec()))),
+        Surface::ModelJson => {
+            let body = [ANSWER_HEAD, payload, ANSWER_TEXT, stand.nonce.as_bytes(), ANSWER_TAIL];
+            return Ok(Some(Answer::Verbatim { status: 200, body: body.concat() }));
+        }
+        Surface::ModelError => {
+            return Ok(Some(Answer::Verbatim { status: 401, body: payload.to_vec() }));
+        }
+        Surface::AuditLog => {
+            let place = format!("logged-{}", stand.nonce);
+            let values =
+                [("path", json_literal(place.as_bytes())), ("content", json_literal(payload))];
+            let named = ToolCall::new(payload, "{}");
+            vec![named, tool_call(manifest, "write", &values)?]
+        }
+        Surface::HttpRaw
+        | Surface::CredentialName
+        | Surface::PluginFrame
+        | Surface::ConfigFile
+        | Surface::VaultFile
+        | Surface::GatewayRequest => return Ok(None),
         Surface::ToolPathRead => vec![path("read", payload, b"")?],
         Surface::ToolPathWrite => vec![path("write", payload, stand.marker.as_bytes())?],
         Surface::ToolArgument => {

@@ -3,13 +3,19 @@
 //! and the workspace is emptied before it. It must never know a verdict.
 
 mod deliver;
+mod fresh;
+mod logs;
+mod rates;
 mod setup;
+
+pub use fresh::play_fresh;
 
 use std::path::Path;
 use std::time::Duration;
 
 use crate::corpus::payload::{Var, Vars};
 use crate::corpus::{Case, Surface};
+use crate::driver::http::Request;
 use crate::driver::{DriverError, excerpt};
 use crate::oracle::{Observed, Outcome, outcome};
 use crate::sensor::files::{Snapshot, exists, holding};
@@ -50,21 +56,27 @@ pub async fn play(target: &Target, case: &Case) -> Result<Played, Trouble> {
     if !target.is_server() && on_the_wire(case.surface) && bytes {
         return Err(Trouble::Unsupported(format!("no way to `{}`", case.surface.id())));
     }
+    if case.surface == Surface::PluginFrame {
+        let words = "the suite reaches no plugin of a target yet";
+        return Err(Trouble::NotApplicable(words.to_owned()));
+    }
     reset(target)?;
-    let mut stand = Stand::new(target, case).await?;
+    let mut stand = Stand::new(target, case, &[]).await?;
     if stand.silent {
         let alive = target.alive().await;
         let outcome = if alive { Outcome::NoAnswer } else { Outcome::Died };
         return Ok(Played { outcome, delivered: false, evidence: stand.evidence });
     }
     let before = Snapshot::of_world(world);
+    let written = logs::Written::before(target, case, &stand).await?;
     let talk = tokio::time::timeout(CASE_LIMIT, deliver::deliver(target, case, &stand)).await;
     let told = match talk {
         Ok(told) => told?,
         Err(_) => deliver::Told::silent("no answer within a minute"),
     };
     stand.evidence.extend(told.evidence.iter().cloned());
-    let seen = observe(target, case, &stand, &told, &before).await;
+    let mut seen = observe(target, case, &stand, &told, &before).await;
+    written.judge(target, &stand, &mut seen).await;
     stand.evidence.extend(seen.leaked.iter().chain(&seen.outside).cloned());
     if seen.ran {
         stand.evidence.push(format!("the file {} came to exist", stand.effect));
@@ -90,7 +102,12 @@ fn asks_model(surface: Surface) -> bool {
 fn on_the_wire(surface: Surface) -> bool {
     matches!(
         surface,
-        Surface::MessageText | Surface::HttpJson | Surface::HttpBody | Surface::SessionId
+        Surface::MessageText
+            | Surface::HttpJson
+            | Surface::HttpBody
+            | Surface::HttpRaw
+            | Surface::SessionId
+            | Surface::CredentialName
     )
 }
 
@@ -135,7 +152,7 @@ pub(super) struct Stand {
 }
 
 impl Stand {
-    async fn new(target: &Target, case: &Case) -> Result<Self, Trouble> {
+    async fn new(target: &Target, case: &Case, known: &[(Var, Vec<u8>)]) -> Result<Self, Trouble> {
         let (world, manifest) = (target.world(), target.instance().manifest());
         let nonce = random_hex(8);
         let effect = format!("effect-{}", random_hex(6));
@@ -167,8 +184,15 @@ impl Stand {
         if let Some(path) = host_file {
             vars.set(Var::Hostfile, *path);
         }
+        for (var, value) in known {
+            vars.set(*var, value.as_slice());
+        }
+        if case.surface == Surface::ModelJson {
+            vars.set_envelope(1);
+        }
         if target.is_server() {
             let request = target.rpc().message_request(&session, nonce.as_bytes())?;
+            vars.set(Var::Head, head(target, &request));
             vars.set(Var::Request, request.pieces.concat());
         }
         if case.surface == Surface::HttpJson {
@@ -207,6 +231,16 @@ impl Stand {
     }
 }
 
+/// Request line and headers of a request, without what frames its body.
+fn head(target: &Target, request: &Request) -> String {
+    let (method, path) = (&request.method, &request.path);
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", target.address());
+    for (name, value) in &request.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head + "Connection: close\r\n"
+}
+
 /// A run of characters of a file that stands neither in its own path nor in the payload.
 fn distinctive(path: &Path, payload: &[u8]) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
@@ -235,7 +269,18 @@ async fn observe(
             let intended = stand.intended_text(case);
             intended.is_some() && told.received.last() == intended.as_ref()
         }
-        Surface::HttpJson | Surface::HttpBody | Surface::SessionId => !told.received.is_empty(),
+        Surface::HttpJson | Surface::HttpBody | Surface::HttpRaw | Surface::SessionId => {
+            !told.received.is_empty()
+        }
+        Surface::ModelJson => told.replied(stand.nonce.as_bytes()),
+        Surface::ModelError => told.answered && told.served,
+        Surface::CredentialName => came_back(&stand.payload),
+        // The first of these is looked at in the log, the others are played on fresh targets.
+        Surface::AuditLog
+        | Surface::PluginFrame
+        | Surface::ConfigFile
+        | Surface::VaultFile
+        | Surface::GatewayRequest => false,
         Surface::ToolPathRead => mark_came_back,
         Surface::ToolPathWrite => !holding(&workspace, stand.marker.as_bytes()).is_empty(),
         Surface::ToolArgument | Surface::ToolResult => came_back(&stand.payload),
@@ -255,7 +300,11 @@ async fn observe(
         intact,
         ran,
         leaked,
-        outside: before.changes(&Snapshot::of_world(world)),
+        outside: before
+            .changes(&Snapshot::of_world(world))
+            .into_iter()
+            .chain(told.beside.iter().cloned())
+            .collect(),
     }
 }
 

@@ -1,0 +1,135 @@
+//! Plays the cases that need a target of their own: what stands in its configuration or its store
+//! when it starts, and how often it lets requests through. It must never know a verdict.
+
+use crate::corpus::payload::{Var, Vars};
+use crate::corpus::{Case, Kind, Surface};
+use crate::driver::excerpt;
+use crate::oracle::{Observed, outcome};
+use crate::scenario::kit::another_client;
+use crate::scenario::vault::{model_record, shown_after, shown_key};
+use crate::scenario::{Lab, Options, Target, Trouble};
+use crate::target::template::json_escape;
+use crate::target::world::random_hex;
+
+use super::{CASE_LIMIT, Played, Stand, rates, setup};
+
+/// Plays a case on a target of its own; one of low rates is kept in `low` and used again, by
+/// another client each time.
+///
+/// # Errors
+/// As [`super::play`].
+pub async fn play_fresh(
+    lab: &Lab,
+    low: &mut Option<Target>,
+    case: &Case,
+) -> Result<Played, Trouble> {
+    let played = async {
+        match case.surface {
+            Surface::ConfigFile => config(lab, case).await,
+            Surface::VaultFile => vault(lab, case).await,
+            Surface::GatewayRequest => requests(lab, low, case).await,
+            other => Err(Trouble::Harness(format!("{} needs no fresh target", other.id()))),
+        }
+    };
+    tokio::time::timeout(CASE_LIMIT * 2, played)
+        .await
+        .map_err(|_| Trouble::Target("it took longer than two minutes".to_owned()))?
+}
+
+fn played(case: &Case, seen: &Observed, evidence: Vec<String>) -> Played {
+    let mut evidence = evidence;
+    evidence.extend(seen.leaked.iter().cloned());
+    Played { outcome: outcome(case.surface, case.kind, seen), delivered: true, evidence }
+}
+
+/// Starts a target with the payload as a free text of its configuration.
+async fn config(lab: &Lab, case: &Case) -> Result<Played, Trouble> {
+    let mut vars = Vars::new(lab.manifest().naming());
+    vars.set(Var::Nonce, random_hex(8));
+    let payload = built(case, &vars)?;
+    let mut evidence = vec![format!("the text: {}", excerpt(&payload, 200))];
+    let Ok(text) = String::from_utf8(payload) else {
+        let words = "a configuration is written from text; this payload is none";
+        return Err(Trouble::NotApplicable(words.to_owned()));
+    };
+    let options = Options::default().patch("free-text").var("FREE", json_escape(text.as_bytes()));
+    let mut seen = Observed { alive: true, answered: true, ..Observed::default() };
+    match lab.instance(options).await {
+        Ok(target) => {
+            let told = model_name(&target).await;
+            evidence.push(format!("it serves; the model was told {told:?}"));
+            seen.served = told.is_some();
+            seen.intact = told.as_deref() == Some(text.as_str());
+            seen.alive = target.alive().await;
+        }
+        Err(Trouble::Target(words)) => evidence.push(format!("it does not start: {words}")),
+        Err(trouble) => return Err(trouble),
+    }
+    Ok(played(case, &seen, evidence))
+}
+
+/// The name by which a target asks for its model.
+async fn model_name(target: &Target) -> Option<String> {
+    let run = target.answer(Vec::new()).await.ok()?;
+    Some(run.exchanges.first()?.json.get("model")?.as_str()?.to_owned())
+}
+
+/// Starts a target again on another record of its model's key.
+async fn vault(lab: &Lab, case: &Case) -> Result<Played, Trouble> {
+    let target = lab.instance(Options::default()).await?;
+    let secret = target.var("SECRET");
+    let (path, record) = model_record(&target)?;
+    let before = shown_key(&target).await;
+    if before.as_deref() != Some(secret.as_str()) {
+        let words = format!("before anything was changed the model was shown {before:?}");
+        return Err(Trouble::Target(words));
+    }
+    let other = format!("sk-other-{}", random_hex(10));
+    let stand = Stand::new(&target, case, &[(Var::Record, record)]).await?;
+    setup::materialise(target.world(), &case.setup, &Vars::default())?;
+    let shown = shown_after(&target, &path, &stand.payload).await?;
+    let mut evidence = stand.evidence;
+    evidence.push(format!("the model was then shown {}", shown.as_deref().unwrap_or("no key")));
+    let mut seen = Observed { alive: true, answered: true, ..Observed::default() };
+    match (case.kind, shown) {
+        (_, None) => {}
+        (Kind::Benign, Some(key)) => seen.intact = key == secret && key != other,
+        (Kind::Attack, Some(_)) => {
+            seen.leaked.push("a changed record was opened, and its key was used".to_owned());
+        }
+    }
+    Ok(played(case, &seen, evidence))
+}
+
+/// Makes the requests of a conversation at a target that admits few of them.
+async fn requests(lab: &Lab, low: &mut Option<Target>, case: &Case) -> Result<Played, Trouble> {
+    let payload = built(case, &Vars::default())?;
+    let known = match low.take() {
+        Some(target) if target.alive().await => {
+            another_client(&target).await.ok().zip(Some(target))
+        }
+        _ => None,
+    };
+    let (rpc, target) = match known {
+        Some(known) => known,
+        None => {
+            let options = Options::default().own_rates().patch("rates-low");
+            let target = lab.instance(options).await?;
+            (target.rpc().clone(), target)
+        }
+    };
+    let counted = rates::converse(&target, &rpc, &payload).await?;
+    let mut seen = Observed { answered: true, alive: target.alive().await, ..Observed::default() };
+    *low = Some(target);
+    let (sent, made, due) = (counted.sent, counted.made, counted.due);
+    seen.intact = made == sent;
+    if made > due {
+        let words = format!("{made} of {sent} were admitted within a minute, {due} are due");
+        seen.leaked.push(words);
+    }
+    Ok(played(case, &seen, counted.evidence))
+}
+
+fn built(case: &Case, vars: &Vars) -> Result<Vec<u8>, Trouble> {
+    case.payload.build(vars).map_err(|error| Trouble::Harness(format!("payload: {error}")))
+}
