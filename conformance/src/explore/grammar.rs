@@ -58,7 +58,6 @@ impl Grammar {
     }
 
     /// How inputs of this grammar are drawn and made smaller.
-    #[must_use]
     pub fn strategy(self) -> BoxedStrategy<Generated> {
         match self {
             Self::Path => paths(),

@@ -121,17 +121,14 @@ fn wrong_with(bytes: &[u8], is_records: bool, stand: &Stand) -> Option<String> {
         if let Some(bad) = line.chars().find(|it| *it != '\t' && obeyed(*it)) {
             return Some(format!("a raw U+{:04X}: {}", u32::from(bad), excerpt(raw, 120)));
         }
-        match serde_json::from_str::<Value>(line) {
-            Ok(record @ Value::Object(_)) => {
-                if has_field(&record, &stand.effect) {
-                    return Some("a field of the payload's own".to_owned());
-                }
-            }
-            _ if is_records => return Some(format!("no record: {}", excerpt(raw, 120))),
-            _ if forged(line, &stand.effect) => {
-                return Some(format!("a field of the payload's own: {}", excerpt(raw, 120)));
-            }
-            _ => {}
+        let own = || format!("a field of the payload's own: {}", excerpt(raw, 120));
+        let fault = match serde_json::from_str::<Value>(line) {
+            Ok(record @ Value::Object(_)) => has_field(&record, &stand.effect).then(own),
+            _ if is_records => Some(format!("no record: {}", excerpt(raw, 120))),
+            _ => forged(line, &stand.effect).then(own),
+        };
+        if fault.is_some() {
+            return fault;
         }
     }
     None
