@@ -133,6 +133,8 @@ impl Place {
         wait: Option<File>,
     ) -> io::Result<(Command, Records, OwnedFd)> {
         let (end, life) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        // The shim opens it by its name in /proc, as another user where this one is root.
+        rustix::fs::fchmod(&end, rustix::fs::Mode::from_raw_mode(0o444))?;
         let mut mappings = vec![map(orders, shim::ORDERS_FD), map(File::from(end), shim::LIFE_FD)];
         let mut inside = self.shim.clone();
         if let Some(outer) = &plan.outer {
