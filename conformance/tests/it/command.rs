@@ -167,7 +167,8 @@ fn a_run_ends_at_its_first_failure_and_every_form_of_the_report_is_written() {
     assert!(read("html").starts_with("<!DOCTYPE html>"));
     assert!(read("junit").contains("<testsuite") && read("badge").contains("part of a run"));
     let sarif: serde_json::Value = serde_json::from_str(&read("sarif")).unwrap();
-    assert_eq!(sarif["runs"][0]["results"][0]["level"], "error", "{sarif:#}");
+    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    assert!(results.iter().any(|result| result["level"] == "error"), "{sarif:#}");
     let shields: serde_json::Value = serde_json::from_str(&read("shields")).unwrap();
     assert_eq!(shields["color"], "lightgrey");
     assert!(!Path::new(&file("predicate")).exists(), "nothing was earned");
