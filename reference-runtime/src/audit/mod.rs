@@ -3,6 +3,7 @@
 mod chain;
 mod encode;
 mod event;
+mod forms;
 mod log;
 mod redact;
 mod rejection;

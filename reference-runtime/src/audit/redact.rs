@@ -5,23 +5,19 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     fmt,
-    fmt::Write,
     sync::{Arc, RwLock},
 };
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use base64::{
-    Engine,
-    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
-};
 
+use super::forms::{SHORTEST, forms};
 use crate::requirement;
 
 /// What stands where a secret stood.
 pub const REDACTED: &str = "[REDACTED]";
 
-/// Shorter secrets are not taken out: they would take words of every text with them.
-const SHORTEST: usize = 6;
+/// How often a text is gone over: more than once only where a secret looks like a marker.
+const ROUNDS: usize = 8;
 
 /// The shared list of secrets to take out; clones share it.
 #[derive(Clone, Default)]
@@ -63,8 +59,8 @@ impl Redactor {
     }
 
     /// Tells a secret; from now on it is taken out of every text: plain, in base64 at each of its
-    /// three alignments, hex, percent-encoded, and JSON-escaped. Secrets of fewer than 6 bytes
-    /// are ignored.
+    /// three alignments, hex, percent-encoded and JSON-escaped, in the dialects that common
+    /// libraries write. Secrets of fewer than 6 bytes are ignored.
     pub fn add(&self, secret: &str) {
         let kept = |secrets: &Secrets| secrets.known.get(secret).is_some_and(|known| known.kept);
         if self.shared.read().is_ok_and(|secrets| kept(&secrets)) {
@@ -185,25 +181,63 @@ impl Matcher {
     }
 }
 
+/// Goes over what it wrote until nothing is found any more: a secret may look like the end of a
+/// marker and what follows it. A text that this has no end with is not shown at all.
 fn take_out<'text>(tiers: &[Arc<Matcher>], text: &'text str) -> Cow<'text, str> {
-    if !tiers.iter().any(|tier| tier.gate.is_match(text)) {
-        return Cow::Borrowed(text);
+    let mut shown = Cow::Borrowed(text);
+    for _ in 0..ROUNDS {
+        if !tiers.iter().any(|tier| tier.gate.is_match(&*shown)) {
+            return shown;
+        }
+        let spans = beyond_markers(spans(tiers, &shown), &shown);
+        if spans.is_empty() {
+            return shown;
+        }
+        shown = Cow::Owned(replaced(&shown, &spans));
     }
+    Cow::Borrowed(REDACTED)
+}
+
+fn replaced(text: &str, spans: &[(usize, usize)]) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut shown = 0;
-    for (start, end) in spans(tiers, text) {
-        clean.push_str(text.get(shown..start).unwrap_or_default());
+    for (start, end) in spans {
+        clean.push_str(text.get(shown..*start).unwrap_or_default());
         clean.push_str(REDACTED);
-        shown = end;
+        shown = *end;
     }
     clean.push_str(text.get(shown..).unwrap_or_default());
-    Cow::Owned(clean)
+    clean
+}
+
+/// The spans that show something: not those within a marker, which a secret that is a word of it
+/// has there. One that reaches into a marker takes all of it.
+fn beyond_markers(spans: Vec<(usize, usize)>, text: &str) -> Vec<(usize, usize)> {
+    let markers: Vec<_> =
+        text.match_indices(REDACTED).map(|(start, _)| (start, start + REDACTED.len())).collect();
+    if markers.is_empty() {
+        return spans;
+    }
+    let mut wider = Vec::new();
+    for span in spans {
+        let first = markers.partition_point(|marker| marker.1 <= span.0);
+        let touched = markers.get(first..).unwrap_or_default().iter();
+        let touched: Vec<_> = touched.take_while(|marker| marker.0 < span.1).copied().collect();
+        if touched.iter().all(|marker| span.0 < marker.0 || marker.1 < span.1) {
+            wider.extend(touched);
+            wider.push(span);
+        }
+    }
+    joined(wider)
 }
 
 /// Where secrets stand, overlapping matches of any tiers joined, in order.
 fn spans(tiers: &[Arc<Matcher>], text: &str) -> Vec<(usize, usize)> {
     let found = tiers.iter().flat_map(|tier| tier.all.find_overlapping_iter(text));
-    let mut spans: Vec<_> = found.map(|found| (found.start(), found.end())).collect();
+    joined(found.map(|found| (found.start(), found.end())).collect())
+}
+
+fn joined(mut spans: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
     spans.sort_unstable();
     spans.dedup_by(|next, last| {
         let joined = next.0 < last.1;
@@ -215,71 +249,13 @@ fn spans(tiers: &[Arc<Matcher>], text: &str) -> Vec<(usize, usize)> {
     spans
 }
 
-/// Every form in which a secret is taken out.
-fn forms(secret: &str) -> Vec<String> {
-    let bytes = secret.as_bytes();
-    let hex = hex::encode(bytes);
-    let mut forms = vec![secret.to_owned(), hex.to_uppercase(), hex];
-    for alignment in 0..3 {
-        forms.extend(base64_core(bytes, alignment));
-    }
-    let each = |one: fn(&mut String, u8)| {
-        bytes.iter().fold(String::new(), |mut text, byte| {
-            one(&mut text, *byte);
-            text
-        })
-    };
-    forms.push(each(|text, byte| percent(text, byte, false)));
-    forms.push(each(|text, byte| percent(text, byte, true)));
-    forms.push(each(|text, byte| percent(text, byte, false)).to_lowercase());
-    forms.push(each(|text, byte| percent(text, byte, true)).to_lowercase());
-    forms.push(units(secret, false));
-    forms.push(units(secret, true));
-    // As a JSON string, and as JSON inside a JSON string.
-    let once = json(secret);
-    forms.push(json(&once));
-    forms.push(once);
-    forms.retain(|form| form.len() >= SHORTEST);
-    forms
-}
-
-/// The characters of a base64 text that depend on the secret alone when it stands after a number
-/// of bytes that leaves `alignment` modulo three.
-fn base64_core(secret: &[u8], alignment: usize) -> Vec<String> {
-    let mut padded = vec![0; alignment];
-    padded.extend_from_slice(secret);
-    let (start, end) = ((8 * alignment).div_ceil(6), 8 * padded.len() / 6);
-    [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)]
-        .iter()
-        .filter_map(|text| text.get(start..end).map(str::to_owned))
-        .collect()
-}
-
-/// Percent-encoding: of everything, or of what a URL component may not hold.
-fn percent(text: &mut String, byte: u8, everything: bool) {
-    if !everything && (byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
-        text.push(char::from(byte));
-    } else {
-        // Writing to a string does not fail.
-        let _ = write!(text, "%{byte:02X}");
-    }
-}
-
-/// `\uXXXX` for every UTF-16 unit.
-fn units(secret: &str, upper: bool) -> String {
-    secret.encode_utf16().fold(String::new(), |mut text, unit| {
-        let _ = if upper { write!(text, "\\u{unit:04X}") } else { write!(text, "\\u{unit:04x}") };
-        text
-    })
-}
-
-fn json(text: &str) -> String {
-    let quoted = serde_json::Value::from(text).to_string();
-    quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::{
+        Engine,
+        engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+    };
+
     use super::*;
 
     const SECRET: &str = "sk-live/Zq9+\"x\n7";
@@ -309,7 +285,7 @@ mod tests {
             hex::encode_upper(SECRET),
             "sk-live%2FZq9%2B%22x%0A7".to_owned(),
             percent,
-            units(SECRET, false),
+            SECRET.bytes().map(|byte| format!("\\u{byte:04x}")).collect(),
             json,
             twice,
         ] {

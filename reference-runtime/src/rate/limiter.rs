@@ -258,5 +258,38 @@ mod tests {
                 }
             }
         }
+
+        #[test]
+        fn who_is_active_is_never_forgotten_for_a_newcomer_whatever_the_limit_becomes(
+            steps in prop::collection::vec((0_u8..8, 0_u64..40, 0_u32..6, 0_u32..12), 1..150),
+        ) {
+            let (capacity, window) = (3, Duration::from_millis(100));
+            let limiter = Limiter::new(10, window, capacity);
+            let (mut now, mut limit) = (Instant::now(), 10);
+            let mut admitted: Vec<(u8, Instant, u32)> = Vec::new();
+            for (key, wait, cost, change) in steps {
+                now += Duration::from_millis(wait);
+                if change > 8 {
+                    limit = change - 8;
+                    limiter.set_limit(limit);
+                }
+                // The model keeps everything and forgets nobody.
+                let recent = admitted.iter().filter(|(_, at, _)| now - *at < window);
+                let own: u32 =
+                    recent.clone().filter(|(other, ..)| *other == key).map(|(.., cost)| cost).sum();
+                let others: std::collections::HashSet<u8> =
+                    recent.filter(|(.., cost)| *cost > 0).map(|(other, ..)| *other).collect();
+                match limiter.admit_at(&key, cost, now) {
+                    Ok(()) => {
+                        prop_assert!(own + cost <= limit);
+                        prop_assert!(others.contains(&key) || others.len() < capacity);
+                        admitted.push((key, now, cost));
+                    }
+                    // Names that are idle leave when it is looked for them, a 64th of a window later.
+                    Err(_) => prop_assert!(own + cost > limit || !others.contains(&key)),
+                }
+                prop_assert!(limiter.identities() <= capacity);
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ use clawproof_runtime::{
     audit::{Audit, Correlation, Event, Keeping, Kind, Outcome, Redactor, tail, verify},
     requirement,
 };
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -234,4 +235,92 @@ fn secrets_are_in_no_record() {
     let text = fs::read_to_string(state.path().join("audit/audit.jsonl")).unwrap();
     assert!(!text.contains("canary") && !text.contains(&hex::encode("canary")), "{text}");
     assert!(text.contains("[REDACTED]"));
+}
+
+/// Text of any bytes: valid or not, with what terminals, parsers and readers of lines trip over.
+fn anything(longest: usize) -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..longest / 3)
+            .prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        prop::collection::vec(any::<char>(), 0..longest / 4).prop_map(String::from_iter),
+        "[\"\\\\{}:,\n\r\u{0}\u{1b}\u{7f}\u{9b}\u{202e}\u{2028}\u{feff}\u{fffd}\u{e0041}]{0,20}",
+        Just("\",\"hash\":\"0\"}\n{\"seq\":1,\"time\":\"".to_owned()),
+    ]
+}
+
+/// A value that is within the bounds of a record: what is longer is cut, which has tests of its own.
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        (-1e9..1e9).prop_map(Value::from),
+        anything(120).prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 20, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::vec((anything(40), inner), 0..5)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+fn hostile() -> impl Strategy<Value = Event> {
+    let kind = prop::sample::select(vec![
+        Kind::Auth,
+        Kind::Authorization,
+        Kind::Tool,
+        Kind::Config,
+        Kind::RateLimit,
+    ]);
+    let details = prop::collection::vec((anything(60), value()), 0..4);
+    (kind, anything(200), anything(200), details).prop_map(|(kind, subject, action, details)| {
+        let event = Event::new(kind, Outcome::Deny, subject, action, Correlation::new());
+        details.into_iter().fold(event, |event, (key, value)| event.with(&key, value))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
+
+    #[test]
+    fn whatever_an_event_holds_comes_back_from_one_line_of_a_whole_chain(
+        events in prop::collection::vec(hostile(), 1..12),
+        at in any::<prop::sample::Index>(),
+        other in 1_u8..=255,
+    ) {
+        let state = TempDir::new().unwrap();
+        let keeping = Keeping { segment_bytes: 1_500, durable: false };
+        let audit = Audit::open_with(state.path(), Redactor::new(), keeping).unwrap();
+        for event in &events {
+            audit.record_blocking(event.clone()).unwrap();
+        }
+        drop(audit);
+        let lines = tail(state.path(), 1000).unwrap();
+        prop_assert_eq!(lines.len(), events.len());
+        for (line, event) in lines.iter().zip(&events) {
+            prop_assert!(line.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{line}");
+            let read: Value = serde_json::from_str(line).unwrap();
+            prop_assert_eq!(&read["subject"], &event.subject);
+            prop_assert_eq!(&read["action"], &event.action);
+            prop_assert_eq!(&read["kind"], event.kind.as_str());
+            prop_assert_eq!(&read["detail"], &Value::Object(event.detail.clone()));
+        }
+        prop_assert_eq!(verify(state.path()).unwrap().records, events.len() as u64);
+        // Any byte of any file, changed to any other, is seen.
+        let mut files: Vec<_> = fs::read_dir(state.path().join("audit")).unwrap().collect();
+        files.sort_by_key(|file| file.as_ref().unwrap().path());
+        let file = at.get(&files).as_ref().unwrap().path();
+        let good = fs::read(&file).unwrap();
+        prop_assume!(!good.is_empty());
+        let mut changed = good.clone();
+        let at = at.index(good.len());
+        changed[at] ^= other;
+        fs::write(&file, changed).unwrap();
+        prop_assert!(verify(state.path()).is_err(), "byte {at} of {}", file.display());
+        fs::write(&file, good).unwrap();
+        prop_assert!(verify(state.path()).is_ok());
+    }
 }

@@ -353,8 +353,50 @@ fn agree(bytes: &[u8], cuts: &[prop::sample::Index]) -> Result<(), TestCaseError
     Ok(())
 }
 
+/// A document with few different keys, each in some spelling; and whether one stands twice in an
+/// object, which the tree knows before it is text.
+fn keyed() -> impl Strategy<Value = (String, bool)> {
+    let spelling = prop::sample::select(vec![
+        (0, r#""a""#),
+        (0, r#""\u0061""#),
+        (1, r#""/""#),
+        (1, r#""\/""#),
+        (1, r#""\u002F""#),
+        (1, r#""\u002f""#),
+        (2, r#""\ud83d\ude00""#),
+        (2, r#""😀""#),
+        (3, r#""A""#),
+        (4, r#""\\u0061""#),
+        (5, r#""""#),
+    ]);
+    Just(("{}".to_owned(), false)).prop_recursive(4, 24, 4, move |inner| {
+        let member = (spelling.clone(), inner.clone());
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(|items| {
+                let (texts, twice): (Vec<_>, Vec<_>) = items.into_iter().unzip();
+                (format!("[{}]", texts.join(",")), twice.contains(&true))
+            }),
+            prop::collection::vec(member, 0..4).prop_map(|members| {
+                let mut names: Vec<_> = members.iter().map(|((name, _), _)| name).collect();
+                names.sort_unstable();
+                let own = names.windows(2).any(|pair| pair[0] == pair[1]);
+                let twice = own || members.iter().any(|(_, (_, twice))| *twice);
+                let texts: Vec<_> =
+                    members.iter().map(|((_, key), (text, _))| format!("{key}:{text}")).collect();
+                (format!("{{{}}}", texts.join(",")), twice)
+            }),
+        ]
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn a_key_that_stands_twice_in_one_object_is_seen_in_any_spelling((text, twice) in keyed()) {
+        let expected = twice.then_some(requirement::INPUT_JSON_STRICT);
+        prop_assert_eq!(parsed(&text), expected, "{}", text);
+    }
 
     #[test]
     fn valid_documents_agree_with_the_model(

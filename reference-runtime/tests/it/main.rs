@@ -14,6 +14,7 @@ mod house;
 #[cfg(feature = "knockout")]
 mod knockout;
 mod rate;
+mod redact;
 mod registry;
 mod sandbox;
 mod sandbox_windows;

@@ -238,11 +238,54 @@ mod unix {
         found
     }
 
+    /// Where the file system itself leads from a folder, followed name by name with no defence but
+    /// this one: a step above the root or to an absolute place is outside, and stays outside.
+    enum Leads {
+        To(PathBuf),
+        Outside,
+        Nowhere,
+    }
+
+    fn follow(root: &Path, path: &str) -> Leads {
+        let mut ahead: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
+        let mut at = root.to_path_buf();
+        let mut links = 0;
+        while let Some(name) = ahead.pop() {
+            if !fs::symlink_metadata(&at).is_ok_and(|here| here.is_dir()) {
+                return Leads::Nowhere;
+            }
+            match name.as_str() {
+                "" | "." => {}
+                ".." if at == root => return Leads::Outside,
+                ".." => drop(at.pop()),
+                name => match fs::read_link(at.join(name)) {
+                    Ok(target) if target.is_absolute() => return Leads::Outside,
+                    Ok(_) if links == 40 => return Leads::Nowhere,
+                    Ok(target) => {
+                        links += 1;
+                        ahead.extend(target.to_str().unwrap().split('/').rev().map(str::to_owned));
+                    }
+                    Err(_) => at.push(name),
+                },
+            }
+        }
+        Leads::To(at)
+    }
+
+    /// Exchanges two names in one step, so that what stands there is never missing.
+    #[cfg(target_os = "linux")]
+    fn exchange(one: &Path, other: &Path) {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        // Where one is missing or holds the other, nothing happens.
+        let _ = renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
 
         #[test]
-        fn accepted_paths_over_random_link_trees_never_read_outside(
+        fn accepted_paths_over_random_link_trees_lead_where_a_walk_by_hand_leads(
+            files in prop::collection::vec("[abc](/[abc]){0,2}", 0..4),
             links in prop::collection::vec(("[abc](/[abc]){0,2}", target()), 1..8),
             paths in prop::collection::vec("([abc]|\\.\\.|k|app-old|\\.)(/([abc]|\\.\\.|k|app-old|\\.)){0,4}", 1..12),
         ) {
@@ -250,14 +293,108 @@ mod unix {
             for (at, target) in &links {
                 place(&world.root, &world.outside, at, target);
             }
+            for (number, at) in files.iter().enumerate() {
+                // A file where the tree has room for it, with a content of its own.
+                let at = world.root.join(at);
+                let above = at.parent().unwrap();
+                if above.canonicalize().is_ok_and(|above| above.starts_with(&world.root)) && !at.is_symlink() {
+                    let _ = fs::write(at, format!("file {number}"));
+                }
+            }
             let before = walk(&world.outside);
             for path in &paths {
-                if let Ok(content) = world.read(path) {
-                    prop_assert!(!content.contains(CANARY), "{path} over {links:?}");
+                let read = world.read(path);
+                // The door takes the dots that the caller wrote as nothing.
+                let plain: Vec<_> = path.split('/').filter(|name| *name != ".").collect();
+                match follow(&world.root, &plain.join("/")) {
+                    // And refuses any climb.
+                    _ if path.split('/').any(|name| name == "..") => prop_assert!(read.is_err()),
+                    Leads::To(file) if file.is_file() => {
+                        let read = read.map_err(|error| TestCaseError::fail(format!("{path}: {error:?}")))?;
+                        prop_assert_eq!(read, fs::read_to_string(file).unwrap());
+                    }
+                    _ => prop_assert!(read.is_err(), "{path} over {links:?}: {read:?}"),
                 }
                 let _ = world.write(path, "written");
             }
             prop_assert_eq!(walk(&world.outside), before);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
+
+        #[test]
+        fn no_swap_of_links_folders_and_files_leads_a_read_or_a_write_outside(
+            links in prop::collection::vec(("[abc](/[abc]){0,1}", target()), 2..6),
+            folders in prop::collection::vec("[abc](/[abc]){0,1}", 2..4),
+            swaps in prop::collection::vec(("[abc](/[abc]){0,2}", "[abc](/[abc]){0,2}"), 1..6),
+            paths in prop::collection::vec("[abc](/[abck]){0,3}", 1..5),
+        ) {
+            let world = world();
+            for folder in &folders {
+                let _ = fs::create_dir_all(world.root.join(folder));
+                let _ = fs::write(world.root.join(folder).join("k"), "inside");
+            }
+            for (at, target) in &links {
+                place(&world.root, &world.outside, at, target);
+            }
+            // One exchange that always has both sides, at a name that is asked for.
+            fs::create_dir(world.root.join("x")).unwrap();
+            fs::write(world.root.join("x/k"), "inside").unwrap();
+            symlink(&world.outside, world.root.join("y")).unwrap();
+            let before = walk(&world.outside);
+            let stop = std::sync::atomic::AtomicBool::new(false);
+            let escaped = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        exchange(&world.root.join("x"), &world.root.join("y"));
+                        for (one, other) in &swaps {
+                            exchange(&world.root.join(one), &world.root.join(other));
+                        }
+                    }
+                });
+                let mut escaped = None;
+                for path in paths.iter().map(String::as_str).chain(["x/k"]).cycle().take(150) {
+                    if world.read(path).is_ok_and(|content| content.contains(CANARY)) {
+                        escaped = Some(path.to_owned());
+                    }
+                    let _ = world.write(path, "written");
+                }
+                stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                escaped
+            });
+            prop_assert_eq!(escaped, None);
+            prop_assert_eq!(walk(&world.outside), before);
+        }
+    }
+
+    /// The control of the swaps above: a path that is looked at and then opened by its name does
+    /// lead outside, in the same race.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_path_that_is_checked_and_then_opened_loses_that_race() {
+        let world = world();
+        fs::create_dir(world.root.join("x")).unwrap();
+        fs::write(world.root.join("x/k"), "inside").unwrap();
+        symlink(&world.outside, world.root.join("y")).unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    exchange(&world.root.join("x"), &world.root.join("y"));
+                }
+            });
+            let mut lost = false;
+            while !lost && Instant::now() < deadline {
+                let path = world.root.join("x/k");
+                let checked = path.canonicalize().is_ok_and(|at| at.starts_with(&world.root));
+                lost = checked && fs::read_to_string(path).is_ok_and(|text| text == CANARY);
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(lost, "the race was never lost: it is no race");
+        });
     }
 }
