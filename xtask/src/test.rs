@@ -11,6 +11,10 @@ use crate::summary::{Ended, Summary};
 use crate::workspace::Workspace;
 use crate::{attacks, bubblewrap, deny, tidy};
 
+/// A snapshot that differs or is missing fails and is never written here; who means the change runs
+/// the test with `INSTA_UPDATE=always` and looks at the difference.
+const SNAPSHOTS: &str = "no";
+
 #[derive(Args, Debug, Default)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -94,6 +98,7 @@ fn tests(workspace: &Workspace, counted: &mut Option<(u64, u64)>) -> Result<Ende
         workspace
             .cargo()
             .env("PATH", path)
+            .env("INSTA_UPDATE", SNAPSHOTS)
             .args(["test", "--workspace", "--all-targets", "--locked", "--no-fail-fast"])
             .run()?;
         return Ok(Ended::Passed("by `cargo test`: nextest is not here".into()));
@@ -103,6 +108,7 @@ fn tests(workspace: &Workspace, counted: &mut Option<(u64, u64)>) -> Result<Ende
     let ran = workspace
         .cargo()
         .env("PATH", path)
+        .env("INSTA_UPDATE", SNAPSHOTS)
         .args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])
         .run();
     *counted = Some(read_counts(&report)?);

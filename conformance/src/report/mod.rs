@@ -9,6 +9,8 @@ pub mod compare;
 pub mod html;
 pub mod json;
 pub mod junit;
+#[cfg(test)]
+mod looks;
 pub mod merge;
 pub mod progress;
 #[cfg(test)]

@@ -206,4 +206,31 @@ mod tests {
         assert!(!text.contains("shadow"));
         assert!(text.contains("\"requirement\":\"path.traversal\""));
     }
+
+    #[test]
+    fn every_requirement_has_its_status_and_code() {
+        let table: Vec<String> = requirement::ALL
+            .iter()
+            .map(|requirement| {
+                let (status, code) = status_of(*requirement);
+                format!("{} {code} {requirement}", status.as_u16())
+            })
+            .collect();
+        insta::assert_snapshot!("codes", table.join("\n"));
+        let documented = include_str!("../../../docs/errors.md");
+        for line in &table {
+            let mut words = line.split(' ');
+            let (status, code) = (words.next().unwrap(), words.next().unwrap());
+            let row = documented.lines().find(|row| row.contains(&format!("| {code} |")));
+            assert!(row.is_some_and(|row| row.contains(status)), "docs/errors.md has no {line}");
+        }
+    }
+
+    #[test]
+    fn an_error_has_this_shape() {
+        let refusal = Refusal::from(requirement::INPUT_MESSAGE_SIZE.refuse("too long", "100001"));
+        let correlation = Correlation::new();
+        let text = format!("{:#}", refusal.object(None, &correlation));
+        insta::assert_snapshot!("shape", text.replace(correlation.as_str(), "<32 hex digits>"));
+    }
 }

@@ -111,61 +111,44 @@ mod tests {
         words.join(" ").replace(" --", "\n--")
     }
 
-    const STRICT: &str = "\
---unshare-user
---unshare-uts
---unshare-cgroup-try
---unshare-ipc
---unshare-pid
---unshare-net
---disable-userns
---assert-userns-disabled
---new-session
---die-with-parent
---cap-drop ALL
---hostname sandbox
---ro-bind /usr /usr
---symlink usr/bin /bin
---ro-bind /lib64 /lib64
---ro-bind-try /etc/alternatives /etc/alternatives
---ro-bind-try /etc/ld.so.cache /etc/ld.so.cache
---ro-bind-try /etc/ld.so.conf /etc/ld.so.conf
---ro-bind-try /etc/ld.so.conf.d /etc/ld.so.conf.d
---ro-bind-try /etc/localtime /etc/localtime
---perms 0444
---file 7 /etc/passwd
---perms 0444
---file 8 /etc/group
---proc /proc
---ro-bind /proc/sys /proc/sys
---dev /dev
---size 16777216
---tmpfs /dev/shm
---size 67108864
---tmpfs /tmp
---dir /tmp/home
---bind /home/u/ws /home/u/ws
---bind /home/u/ws/.git /home/u/ws/.git
---ro-bind /home/u/ws/.git/config /home/u/ws/.git/config
---ro-bind /home/u/ws/.git/hooks /home/u/ws/.git/hooks
---ro-bind /opt/runtime /run/shim
---remount-ro /dev
---remount-ro /
---chdir /home/u/ws";
+    /// The line of a program at the strictest level, as in the snapshot.
+    fn strict() -> String {
+        text(Level::Strict, Capabilities::ALL, Purpose::Program, Heads::ALL)
+    }
 
+    /// Everything of a plan: what bubblewrap is told, what the files hold, what the shim does inside.
     #[test]
-    fn the_strict_line_of_a_program_is_exactly_this() {
-        let strict = text(Level::Strict, Capabilities::ALL, Purpose::Program, Heads::ALL);
-        assert_eq!(strict, STRICT);
+    fn the_plans_are_exactly_these() {
+        for (name, level, capabilities, purpose) in [
+            ("strict_program", Level::Strict, Capabilities::ALL, Purpose::Program),
+            ("relaxed_program", Level::Relaxed, Capabilities::ALL, Purpose::Program),
+            (
+                "strict_reader",
+                Level::Strict,
+                Capabilities::of(&[Capability::Read]),
+                Purpose::Worker,
+            ),
+            ("none_program", Level::None, Capabilities::ALL, Purpose::Program),
+        ] {
+            let plan = Plan::new(level, capabilities, purpose, &facts(), Heads::ALL);
+            let outer = plan.outer.as_ref().map(|outer| {
+                let texts = line(&plan, outer, 7).texts.join("\n---\n");
+                format!("{}\n\n{texts}", text(level, capabilities, purpose, Heads::ALL))
+            });
+            let inner = serde_json::to_string_pretty(&plan.inner).unwrap();
+            let outer = outer.unwrap_or_else(|| "no view of its own".to_owned());
+            insta::assert_snapshot!(name, format!("{outer}\n\ninside: {inner}"));
+        }
     }
 
     #[test]
     fn relaxed_differs_by_the_network_and_its_files_alone() {
+        let strict = strict();
         let relaxed = text(Level::Relaxed, Capabilities::ALL, Purpose::Program, Heads::ALL);
         let extra: Vec<&str> =
-            relaxed.lines().filter(|line| !STRICT.lines().any(|other| other == *line)).collect();
+            relaxed.lines().filter(|line| !strict.lines().any(|other| other == *line)).collect();
         let gone: Vec<&str> =
-            STRICT.lines().filter(|line| !relaxed.lines().any(|other| other == *line)).collect();
+            strict.lines().filter(|line| !relaxed.lines().any(|other| other == *line)).collect();
         assert_eq!(gone, ["--unshare-net"]);
         assert!(extra.iter().all(|line| line.starts_with("--ro-bind-try /etc/")), "{extra:?}");
         assert_eq!(extra.len(), 8);
@@ -174,7 +157,7 @@ mod tests {
     #[test]
     fn a_tool_that_did_not_declare_the_network_has_none_at_relaxed() {
         let quiet = Capabilities::of(&[Capability::Read, Capability::Write, Capability::Process]);
-        assert_eq!(text(Level::Relaxed, quiet, Purpose::Program, Heads::ALL), STRICT);
+        assert_eq!(text(Level::Relaxed, quiet, Purpose::Program, Heads::ALL), strict());
     }
 
     #[test]
@@ -187,11 +170,12 @@ mod tests {
 
     #[test]
     fn each_head_takes_its_own_lines_away_and_no_others() {
+        let strict = strict();
         let without = |change: fn(&mut Heads)| {
             let mut heads = Heads::ALL;
             change(&mut heads);
             let line = text(Level::Strict, Capabilities::ALL, Purpose::Program, heads);
-            STRICT
+            strict
                 .lines()
                 .filter(|old| !line.lines().any(|new| new == *old))
                 .map(ToOwned::to_owned)

@@ -371,3 +371,21 @@ fn what_the_evaluator_does_not_know_it_does_not_judge() {
         assert!(Evaluator::compile(text, &BTreeMap::new()).is_err(), "{text}");
     }
 }
+
+#[test]
+fn the_profiles_are_exactly_these() {
+    for (name, level, capabilities, purpose) in [
+        ("strict_program", Level::Strict, Capabilities::ALL, Purpose::Program),
+        ("relaxed_program", Level::Relaxed, Capabilities::ALL, Purpose::Program),
+        ("strict_reader", Level::Strict, Capabilities::of(&[Capability::Read]), Purpose::Worker),
+    ] {
+        let profile = profile(level, capabilities, purpose);
+        let parameters: Vec<String> = profile
+            .parameters
+            .iter()
+            .map(|(key, value)| format!("; {key} = {}", value.display()))
+            .collect();
+        let text = format!("{}\n{}", parameters.join("\n"), profile.text);
+        insta::assert_snapshot!(name, text);
+    }
+}
