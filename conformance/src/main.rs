@@ -1,5 +1,5 @@
-//! The suite's command: `clawproof run | merge | report | compare | baseline | verify | key | spec |
-//! probe | targets | schema`. It must never decide a verdict: it calls the library and says what it
+//! The suite's command: `clawproof run | merge | report | compare | baseline | verify | key | adapter |
+//! spec | probe | targets | schema`. It must never decide a verdict: it calls the library and says what it
 //! said.
 
 mod command;
@@ -16,6 +16,7 @@ use clawproof::target::manifest::Manifest;
 use clawproof::target::shipped;
 use clawproof::verdict::Exit;
 
+use command::adapter::{self, CheckArgs};
 use command::certify::{self, KeyArgs, VerifyArgs};
 use command::reports::{self, BaselineArgs, CompareArgs, MergeArgs, ReportArgs};
 use command::run::{self, RunArgs};
@@ -48,6 +49,11 @@ enum Mode {
     Verify(VerifyArgs),
     /// Make a key pair to sign certificates with.
     Key(KeyArgs),
+    /// Work on an adapter, through which the suite reaches a target in any language.
+    Adapter {
+        #[command(subcommand)]
+        action: AdapterAction,
+    },
     /// List the requirements.
     Spec {
         /// Of this revision.
@@ -73,6 +79,12 @@ enum Mode {
     },
 }
 
+#[derive(Subcommand)]
+enum AdapterAction {
+    /// Say frame by frame whether an adapter speaks the protocol.
+    Check(CheckArgs),
+}
+
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum SchemaOf {
     /// The report that `run --json` writes.
@@ -94,6 +106,7 @@ fn main() -> ExitCode {
         Mode::Baseline(args) => reports::baseline(&args),
         Mode::Verify(args) => certify::verify(&args),
         Mode::Key(args) => certify::make_key(&args),
+        Mode::Adapter { action: AdapterAction::Check(args) } => adapter::check(&args),
         Mode::Spec { requirements, hashes } => list_spec(&requirements, hashes),
         Mode::Probe { .. } => list_probes(),
         Mode::Targets => list_targets(),

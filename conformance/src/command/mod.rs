@@ -1,5 +1,6 @@
 //! Rooms of the command alone, not of the library: what a person types and reads.
 
+pub(crate) mod adapter;
 pub(crate) mod certify;
 pub(crate) mod explore;
 pub(crate) mod files;

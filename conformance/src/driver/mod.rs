@@ -5,13 +5,21 @@ pub mod cli;
 pub mod http;
 #[cfg(target_os = "linux")]
 pub mod launcher;
+pub mod lines;
+pub mod oneshot;
+pub mod process;
 pub mod rpc;
+mod toolloop;
 pub mod websocket;
 
 use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+
+use crate::target::manifest::Command;
+use crate::target::template::Vars;
+use crate::target::world::World;
 
 /// Why a driver brought nothing back.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +88,51 @@ pub trait Confine: Send + Sync {
 
     /// The workspace, as the host sees it.
     fn workspace(&self) -> &Path;
+}
+
+/// A way to hand user messages to a target that has no HTTP calls of its own.
+pub trait Converse: std::fmt::Debug + Send + Sync {
+    /// Hands over one message of a conversation, which begins with its first message, and waits for
+    /// the answer: status 200 where the target took it, 4xx where it refused, 500 where it failed;
+    /// the body is what it said.
+    ///
+    /// # Errors
+    /// See [`DriverError`].
+    fn message<'a>(
+        &'a self,
+        session: &'a str,
+        text: &'a [u8],
+    ) -> BoxFuture<'a, Result<http::Reply, DriverError>>;
+}
+
+/// A proxy that nobody is: the discard port.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// A command line of a manifest, filled in, to be run as the target's uid. Its proxies are a port
+/// where nobody listens: what it would say to the world at large meets a closed door, and the
+/// suite's model does not.
+fn command(
+    world: &World,
+    vars: &Vars,
+    line: &Command,
+) -> Result<tokio::process::Command, DriverError> {
+    let fill = |text: &String| {
+        vars.fill_text(text).map_err(|error| DriverError::Harness(format!("manifest: {error}")))
+    };
+    let mut argv = line.argv.iter().map(fill);
+    let empty = || DriverError::Harness("manifest: argv is empty".to_owned());
+    let mut command = world.command(argv.next().ok_or_else(empty)??);
+    for argument in argv {
+        command.arg(argument?);
+    }
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"] {
+        command.env(name, NOWHERE);
+    }
+    command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
+    for (name, value) in &line.env {
+        command.env(name, fill(value)?);
+    }
+    Ok(command)
 }
 
 /// The beginning of bytes as one printable line, for evidence: control characters, bidi controls

@@ -30,6 +30,7 @@
 
 #[cfg(any(target_os = "macos", windows))]
 pub mod abroad;
+pub mod adapter;
 mod attachment;
 mod audit;
 mod auth;
@@ -114,7 +115,7 @@ pub fn units(lab: &Lab) -> Vec<Unit> {
         }
     });
     let mut units: Vec<Unit> = match lab.manifest().driver {
-        DriverKind::Rpc | DriverKind::Cli => scenarios.collect(),
+        DriverKind::Rpc | DriverKind::Cli | DriverKind::Process => scenarios.collect(),
         DriverKind::Launcher => Vec::new(),
     };
     #[cfg(target_os = "linux")]

@@ -22,7 +22,7 @@ pub struct Program {
 
 impl Program {
     /// Finds the program of a manifest: the file given, else beside this program, else on PATH.
-    /// A manifest without a program (a launcher that is on PATH) gives an empty path.
+    /// A manifest without a program (a launcher that is on PATH, an adapter) gives an empty path.
     ///
     /// # Errors
     /// One sentence for the person at the keyboard.
@@ -44,7 +44,9 @@ impl Program {
         let found = match (given, &manifest.binary) {
             (Some(path), _) if path.is_file() => path.to_owned(),
             (Some(path), _) => return Err(format!("there is no program {}", path.display())),
-            (None, None) if manifest.driver != DriverKind::Launcher => {
+            (None, None)
+                if !matches!(manifest.driver, DriverKind::Launcher | DriverKind::Process) =>
+            {
                 return Err("the manifest names no program: name it with --bin FILE".to_owned());
             }
             (None, None) => {

@@ -87,7 +87,7 @@ pub struct Instance {
     knockout: Option<String>,
     vars: Vars,
     address: SocketAddr,
-    /// The server; a one-shot agent has none.
+    /// The server; what its driver starts is the driver's.
     process: Mutex<Option<Process>>,
     workspace: PathBuf,
     // Last, so that the processes end before their folder goes.
@@ -137,7 +137,8 @@ impl Instance {
         let mut tries = 0;
         loop {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            if manifest.driver == DriverKind::Cli {
+            // Its driver starts it when the first message comes.
+            if matches!(manifest.driver, DriverKind::Cli | DriverKind::Process) {
                 let (process, workspace) = (Mutex::new(None), world.workspace());
                 return Ok(Self {
                     manifest,

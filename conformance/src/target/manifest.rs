@@ -42,6 +42,16 @@ pub enum DriverKind {
     Launcher,
     /// A one-shot agent: a process of its own for each user message.
     Cli,
+    /// An adapter that speaks the suite's JSON-lines protocol on its standard streams.
+    Process,
+}
+
+impl DriverKind {
+    /// Whether it runs command lines in a sandbox and is no agent that asks a model.
+    #[must_use]
+    pub fn is_launcher(self) -> bool {
+        self == Self::Launcher
+    }
 }
 
 /// One implementation under test. Strings may hold variables; see [`Manifest::VARIABLES`].
@@ -87,7 +97,7 @@ pub struct Manifest {
     /// The command whose standard output is the access token (run before the target starts).
     #[serde(default)]
     pub token: Option<Command>,
-    /// How the server is started.
+    /// How the server, or the adapter of `driver = "process"`, is started.
     #[serde(default)]
     pub start: Option<Command>,
     /// How long the target may take to be ready, in seconds.
@@ -370,6 +380,9 @@ impl Manifest {
             }
             DriverKind::Rpc if self.start.is_none() => {
                 return Err("driver = \"rpc\" needs a [start] with its argv".to_owned());
+            }
+            DriverKind::Process if self.start.is_none() => {
+                return Err("driver = \"process\" needs a [start] with its argv".to_owned());
             }
             DriverKind::Cli if self.message.is_none() => {
                 return Err("driver = \"cli\" needs a [message] with its argv".to_owned());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// Bytes kept of the beginning of a stream.
 const HEAD_LIMIT: usize = 4_000_000;
@@ -113,6 +113,23 @@ impl Process {
         Ok(Self { child, pid, stdout, stderr, readers })
     }
 
+    /// Starts a command that is spoken to on its standard input and output; only its standard
+    /// error is captured.
+    ///
+    /// # Errors
+    /// The program could not be started.
+    pub fn converse(command: &mut Command) -> std::io::Result<(Self, ChildStdin, ChildStdout)> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let gone = || std::io::Error::other("a pipe of the process is missing");
+        let input = child.stdin.take().ok_or_else(gone)?;
+        let output = child.stdout.take().ok_or_else(gone)?;
+        let (stdout, stderr) = (Capture::default(), Capture::default());
+        let readers = [None, stderr.follow(child.stderr.take())];
+        let pid = child.id().unwrap_or_default();
+        Ok((Self { child, pid, stdout, stderr, readers }, input, output))
+    }
+
     /// Its process id, which is its group's id as well.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -143,6 +160,11 @@ impl Process {
         let status = waited.ok().and_then(Result::ok);
         self.kill().await;
         status
+    }
+
+    /// Waits for its end, at most so long; says how it ended.
+    pub async fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        tokio::time::timeout(limit, self.child.wait()).await.ok()?.ok()
     }
 
     async fn finish(&mut self) -> Option<ExitStatus> {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
 mod abroad;
+mod adapter;
 #[cfg(target_os = "linux")]
 mod browser;
 mod command;

@@ -67,7 +67,7 @@ pub async fn case(lab: &Lab, probe: &'static Probe) -> Result<Finding, Trouble> 
             let line = Line::of(lab, &site)?;
             side(probe, &site, Through::Line(&line)).await?
         }
-        DriverKind::Rpc => {
+        DriverKind::Rpc | DriverKind::Cli | DriverKind::Process => {
             let target = lab.instance(Options::default()).await?;
             let site = Site::new(target.world(), &program, "")?;
             side(probe, &site, Through::Agent(&target)).await?
@@ -229,7 +229,7 @@ fn judge(expect: Expect, control: &Side, inside: &Side) -> Result<Finding, Strin
 
 /// What this host or the driver cannot offer.
 fn missing(probe: &Probe, driver: DriverKind) -> Option<String> {
-    if probe.needs.contains(&Need::Launch) && driver == DriverKind::Rpc {
+    if probe.needs.contains(&Need::Launch) && !driver.is_launcher() {
         let reason = "the agent starts its own launcher; the suite cannot hand it anything";
         return Some(reason.to_owned());
     }

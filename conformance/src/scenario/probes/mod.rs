@@ -207,7 +207,7 @@ impl Pool {
             DriverKind::Launcher => {
                 manifest.launcher.as_ref().is_some_and(|launcher| launcher.relaxed.is_some())
             }
-            DriverKind::Rpc | DriverKind::Cli => {
+            DriverKind::Rpc | DriverKind::Cli | DriverKind::Process => {
                 manifest.config.as_ref().is_some_and(|it| it.patches.contains_key(RELAXED))
             }
         }
@@ -302,7 +302,7 @@ async fn once(pool: &Pool, probe: &'static Probe, asked: Asked) -> Result<Findin
                 if relaxed || said == Some("relaxed") { Level::Relaxed } else { Level::Strict };
             run(pool, probe, &Subject::launcher(&launcher, &world, level), &program).await
         }
-        DriverKind::Rpc | DriverKind::Cli => {
+        DriverKind::Rpc | DriverKind::Cli | DriverKind::Process => {
             if let Some(reason) = needs::driver(probe) {
                 return Err(Trouble::NotApplicable(reason));
             }

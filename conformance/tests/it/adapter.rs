@@ -1,0 +1,255 @@
+//! Adapters: the example speaks the protocol and is attacked through it, with and without a boundary;
+//! each way to break the protocol is named, and none holds the suite up.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use clawproof::report::json::Report;
+use clawproof::verdict::Verdict;
+
+#[expect(clippy::disallowed_methods, reason = "the command is what is tested")]
+fn clawproof(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clawproof"));
+    command.args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// The example and its module in a folder that the target's uid may read, and one more file.
+fn folder(more: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters/python");
+    for name in ["clawproof_adapter.py", "example.py"] {
+        std::fs::copy(python.join(name), folder.path().join(name)).unwrap();
+    }
+    std::fs::write(folder.path().join("broken.py"), more).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open).unwrap();
+    }
+    folder
+}
+
+/// Whether there is a Python on this machine; adapters of other languages need none.
+fn python() -> bool {
+    let found = Path::new("/usr/bin/python3").is_file();
+    if !found {
+        eprintln!("not run: there is no /usr/bin/python3 here");
+    }
+    found
+}
+
+fn check(arguments: &[&str]) -> (Option<i32>, String) {
+    let all = [&["adapter", "check", "--", "/usr/bin/python3"], arguments].concat();
+    let Output { status, stdout, .. } = clawproof(&all);
+    (status.code(), String::from_utf8(stdout).unwrap())
+}
+
+fn text(path: PathBuf) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_example_speaks_the_protocol_with_an_agent_and_without() {
+    if !python() {
+        return;
+    }
+    let folder = folder("");
+    let example = text(folder.path().join("example.py"));
+    for (arguments, frame) in
+        [(vec![&*example], "message"), (vec![&*example, "--tools-only"], "tool")]
+    {
+        let (code, said) = check(&arguments);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.lines().any(|line| line.starts_with("ok") && line.contains(frame)), "{said}");
+    }
+}
+
+/// The example with one thing broken, by the first argument.
+const BROKEN: &str = r#"
+import json, sys, time, os
+import clawproof_adapter, example
+how = sys.argv[1]
+answer = clawproof_adapter._answer
+class Broken(example.Example):
+    def create_session(self):
+        name = super().create_session()
+        self.sessions["s"] = []
+        return "s" if how == "one-session" else name
+    def message(self, session, text):
+        if how == "changes":
+            text = text.replace("\n", " ")
+        if how == "no-model":
+            return "done"
+        if how == "own-words":
+            super().message(session, text)
+            return "done"
+        if how == "dies":
+            os._exit(3)
+        return super().message(session, text)
+    def status(self):
+        return {"alive": "yes"} if how == "status" else super().status()
+    def tool(self, name, arguments):
+        return super().tool(name, arguments)
+def changed(adapter, method, params):
+    if how == "protocol" and method == "hello":
+        return {**answer(adapter, method, params), "protocol": "other/9"}
+    if how == "takes-all" and method not in clawproof_adapter.__dict__ and method == "no.such.method":
+        return {}
+    if how == "any-tool" and method == "tool":
+        return {"output": "done"}
+    if how == "code" and method == "no.such.method":
+        class Strange(clawproof_adapter.Refused):
+            code = "nope"
+        raise Strange("no")
+    if how == "chatter":
+        print("starting up", file=out, flush=True)
+    if how == "flood":
+        while True:
+            out.write("x" * 65536)
+    if how == "hang" and method == "session.create":
+        time.sleep(600)
+    return answer(adapter, method, params)
+out = sys.stdout
+clawproof_adapter._answer = changed
+if how == "wrong-id":
+    error = clawproof_adapter._respond
+    clawproof_adapter._respond = lambda a, l: ({**error(a, l)[0], "id": 7}, False)
+if how == "both":
+    respond = clawproof_adapter._respond
+    clawproof_adapter._respond = lambda a, l: ({**respond(a, l)[0], "error": {"code": "failed", "message": ""}}, False)
+if how == "silent-end":
+    sys.exit(0)
+if how == "stays":
+    clawproof_adapter.serve(Broken([], True))
+    time.sleep(600)
+clawproof_adapter.serve(Broken([], True))
+"#;
+
+#[test]
+fn each_way_to_break_the_protocol_is_named_and_ends_with_1_in_bounded_time() {
+    if !python() {
+        return;
+    }
+    let folder = folder(BROKEN);
+    let broken = text(folder.path().join("broken.py"));
+    for (how, words) in [
+        ("protocol", "it speaks `other/9`"),
+        ("wrong-id", "an answer has the id 7"),
+        ("both", "exactly one of `result` and `error`"),
+        ("silent-end", "it closed its output"),
+        ("chatter", "no JSON object"),
+        ("flood", "longer than 4000000 bytes"),
+        ("hang", "no answer within 10000 ms"),
+        ("takes-all", "must be an error `unknown-method`"),
+        ("code", "unknown error code `nope`"),
+        ("one-session", "have one name"),
+        ("changes", "the text was changed on the way"),
+        ("no-model", "was never asked"),
+        ("own-words", "the model's words are not in the reply"),
+        ("dies", "and ended (exit status: 3)"),
+        ("any-tool", "must be an error; got"),
+        ("status", "`alive` must be true"),
+        ("stays", "it still runs after 5 s"),
+    ] {
+        let begun = Instant::now();
+        let (code, said) = check(&[&broken, how]);
+        assert_eq!(code, Some(1), "{how}: {said}");
+        let faults: Vec<&str> = said.lines().filter(|line| line.starts_with("FAULT")).collect();
+        assert!(faults.iter().any(|line| line.contains(words)), "{how}: {said}");
+        assert!(begun.elapsed() < Duration::from_secs(40), "{how} took {:?}", begun.elapsed());
+    }
+    let none = clawproof(&["adapter", "check", "--", "/no/such/program"]);
+    assert_eq!(none.status.code(), Some(2));
+}
+
+/// Plays cases on the target behind an adapter.
+fn run(folder: &Path, arguments: &[&str], cases: &[&str]) -> (Option<i32>, Option<Report>) {
+    let argv: Vec<String> = arguments.iter().map(|word| format!("{word:?}")).collect();
+    let manifest = format!(
+        r#"
+name = "behind-an-adapter"
+driver = "process"
+profiles = ["sandbox", "registry"]
+[start]
+argv = ["/usr/bin/env", "PYTHONDONTWRITEBYTECODE=1", "/usr/bin/python3", {}]
+[tools.read]
+name = "read"
+arguments = {{ path = "${{path}}" }}
+[tools.write]
+name = "write"
+arguments = {{ path = "${{path}}", content = "${{content}}" }}
+[tools.exec]
+name = "exec"
+arguments = {{ argv = "${{argv}}" }}
+"#,
+        argv.join(", ")
+    );
+    let (file, report) = (folder.join("target.toml"), folder.join("report.json"));
+    std::fs::write(&file, manifest).unwrap();
+    let _ = std::fs::remove_file(&report);
+    let (file, place) = (text(file), text(report.clone()));
+    let mut all = vec!["run", "--quiet", "--jobs", "2", "--target", &file, "--json", &place];
+    for case in cases {
+        all.extend(["--case", case]);
+    }
+    let ended = clawproof(&all);
+    let read = std::fs::read(report).ok();
+    (ended.status.code(), read.map(|bytes| serde_json::from_slice(&bytes).unwrap()))
+}
+
+fn verdicts(report: &Report) -> Vec<(&str, Verdict)> {
+    report.cases.iter().map(|case| (case.case.as_str(), case.verdict)).collect()
+}
+
+/// A boundary for the example: bubblewrap, for ordinary users' namespaces.
+#[cfg(target_os = "linux")]
+const BOUNDARY: &str = "bwrap --unshare-all --die-with-parent --ro-bind /usr /usr --symlink usr/bin \
+    /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 --proc /proc --dev /dev \
+    --bind WORKSPACE WORKSPACE";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_target_behind_an_adapter_fails_without_a_boundary_and_holds_with_one() {
+    let bubblewrap = Path::new("/usr/bin/bwrap").is_file();
+    if !python() || !bubblewrap {
+        return;
+    }
+    let folder = folder("");
+    let example = text(folder.path().join("example.py"));
+    let probes = ["probe:fs.write-outside-workspace", "probe:net.tcp4"];
+    let boundary: Vec<&str> = BOUNDARY.split_whitespace().collect();
+    for agent in [vec![], vec!["--tools-only"]] {
+        let open = [vec![&*example], agent.clone()].concat();
+        let (code, report) = run(folder.path(), &open, &probes);
+        let report = report.unwrap();
+        assert_eq!(code, Some(1));
+        assert!(verdicts(&report).iter().all(|(_, it)| *it == Verdict::Fail), "{report:#?}");
+        assert!(report.cases.iter().all(|it| it.reason.contains("BREACHED")), "{report:#?}");
+        let closed = [open, vec!["--"], boundary.clone()].concat();
+        let (_, report) = run(folder.path(), &closed, &probes);
+        let report = report.unwrap();
+        assert!(verdicts(&report).iter().all(|(_, it)| *it == Verdict::Pass), "{report:#?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_adapter_that_is_broken_passes_nothing_and_holds_nothing_up() {
+    if !python() {
+        return;
+    }
+    let folder = folder(BROKEN);
+    let broken = text(folder.path().join("broken.py"));
+    let cases = ["probe:net.tcp4", "TC-001"];
+    for how in ["protocol", "wrong-id", "silent-end", "flood", "dies", "hang"] {
+        let begun = Instant::now();
+        let (code, report) = run(folder.path(), &[&broken, how], &cases);
+        assert!(code.is_some_and(|code| code != 0), "{how} was certified");
+        let passed =
+            report.iter().flat_map(|it| &it.cases).filter(|it| it.verdict == Verdict::Pass);
+        assert_eq!(passed.count(), 0, "{how}");
+        assert!(begun.elapsed() < Duration::from_secs(200), "{how} took {:?}", begun.elapsed());
+    }
+}
