@@ -54,6 +54,8 @@ pub struct Plan {
     pub shard: Option<Shard>,
     /// End at the first case that fails.
     pub fail_fast: bool,
+    /// Play every attack in another form too, not one of each class alone.
+    pub every_form: bool,
 }
 
 /// One part of a run that is split over several machines. A record's cases stay together.

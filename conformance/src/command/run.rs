@@ -47,6 +47,9 @@ pub(crate) struct RunArgs {
     /// End at the first case that fails.
     #[arg(long)]
     fail_fast: bool,
+    /// Play every attack in another form too, not one of each class alone.
+    #[arg(long)]
+    every_form: bool,
     /// How many targets run side by side; by default two for each processor: much of the time they
     /// wait.
     #[arg(long, value_name = "N")]
@@ -130,6 +133,7 @@ pub(crate) fn attack(args: &RunArgs) -> Said {
         slow: args.slow,
         shard: args.shard,
         fail_fast: args.fail_fast,
+        every_form: args.every_form,
         manifest: Arc::new(manifest),
     };
     let results = block_on(&plan, args.quiet)?;

@@ -2,7 +2,7 @@
 //! corpus cases follow one another. A target that dies is replaced once, and the case that killed
 //! it is played again alone; a target that answers nothing costs a bounded time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
-use crate::corpus::Case;
+use crate::corpus::{Case, Kind};
 use crate::oracle::Outcome;
-use crate::scenario::corpus::{Played, play, play_fresh};
+use crate::scenario::corpus::{Played, play, play_fresh, play_twisted};
 use crate::scenario::{Finding, Lab, Options, Target, Trouble, Unit};
 use crate::verdict::Verdict;
 
@@ -69,6 +69,10 @@ struct Shared<'a> {
     /// End at the first failure, and whether there was one.
     fail_fast: bool,
     fell: AtomicBool,
+    /// Play every attack in another form too; else one of each class.
+    every_form: bool,
+    /// The classes of which one was or is being played in another form.
+    twisted: Mutex<BTreeSet<String>>,
 }
 
 pub(super) async fn play_all(
@@ -93,6 +97,8 @@ pub(super) async fn play_all(
         deaths: AtomicUsize::new(0),
         fail_fast: plan.fail_fast,
         fell: AtomicBool::new(false),
+        every_form: plan.every_form,
+        twisted: Mutex::default(),
     };
     join_all((0..lanes).map(|_| shared.lane())).await;
     *lock(&shared.queue) = selection.to_play.iter().filter(alone).cloned().collect();
@@ -124,8 +130,9 @@ impl Shared<'_> {
             let outcome = match self.selection.items.get(&id) {
                 None => continue,
                 Some(Item::Unit(unit)) => unit_once(unit).await.map(Either::Found),
-                Some(Item::Case { case, .. }) => {
-                    self.case(&mut target, &mut low, case).await.map(Either::Played)
+                Some(Item::Case { record, case, .. }) => {
+                    let played = self.case(&mut target, &mut low, &record.id, case).await;
+                    played.map(Either::Played)
                 }
             };
             let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -175,10 +182,46 @@ impl Shared<'_> {
         }
     }
 
+    /// Plays a case and, if it is an attack that did not fall and none of its class was tried so
+    /// before (which one is first, the seed of the order says), once more in another form. What falls
+    /// in either form falls: to know the public corpora by heart is no defence.
+    async fn both_forms(
+        &self,
+        target: &Target,
+        class: &str,
+        case: &Case,
+    ) -> Result<Played, Trouble> {
+        let mut played = play(target, case).await?;
+        if case.kind != Kind::Attack || !played.delivered || met(case, &played) != Some(true) {
+            return Ok(played);
+        }
+        let first = lock(&self.twisted).insert(class.to_owned());
+        if !first && !self.every_form {
+            return Ok(played);
+        }
+        let Some(mut other) = play_twisted(target, case).await? else {
+            if first {
+                lock(&self.twisted).remove(class);
+            }
+            return Ok(played);
+        };
+        if met(case, &other) == Some(false) {
+            let words = "withstood as published; falls when it is written another way";
+            played.evidence.push(words.to_owned());
+            played.evidence.append(&mut other.evidence);
+            played.outcome = other.outcome;
+            played.by_heart = true;
+        } else {
+            played.evidence.push("withstood written another way too".to_owned());
+        }
+        Ok(played)
+    }
+
     async fn case(
         &self,
         slot: &mut Option<Target>,
         low: &mut Option<Target>,
+        class: &str,
         case: &Case,
     ) -> Result<Played, Trouble> {
         if self.silent.load(Ordering::Relaxed) >= SILENCE_LIMIT {
@@ -193,7 +236,7 @@ impl Shared<'_> {
             return guarded(play_fresh(self.lab, low, case)).await;
         }
         let target = self.target(slot).await?;
-        let played = guarded(play(&target, case)).await;
+        let played = guarded(self.both_forms(&target, class, case)).await;
         drop(target);
         let played = match played {
             Ok(played) => played,

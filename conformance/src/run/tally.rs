@@ -19,7 +19,16 @@ pub(super) fn tally(plan: &Plan, selection: &Selection, raw: &BTreeMap<String, R
     let digests: BTreeMap<String, String> =
         known.filter_map(|id| Some((id.clone(), selection.items.get(id)?.digest()))).collect();
     let proven = plan.matrix.proven(&digests);
-    let bench = Bench { selection, raw, proven };
+    let by_heart = raw
+        .iter()
+        .filter_map(|(id, raw)| match (selection.items.get(id)?, raw) {
+            (Item::Case { record, .. }, Raw::Played { played, .. }) if played.by_heart => {
+                Some(record.id.as_str())
+            }
+            _ => None,
+        })
+        .collect();
+    let bench = Bench { selection, raw, proven, by_heart };
     let cases: Vec<CaseResult> = selection
         .wanted
         .iter()
@@ -73,6 +82,10 @@ pub fn control_of_benign(case: &mut CaseResult) {
     }
 }
 
+/// Why an attack that was withstood as published does not count.
+const BY_HEART: &str = "not shown: that it is more than known by heart, as another of its class \
+                        falls when it is written another way";
+
 /// The requirement that no input ends the target.
 const DEATH: &str = "error.no-panic";
 
@@ -86,6 +99,8 @@ struct Bench<'a> {
     selection: &'a Selection,
     raw: &'a BTreeMap<String, Raw>,
     proven: BTreeSet<&'a str>,
+    /// The classes of which an attack was withstood only as it is published.
+    by_heart: BTreeSet<&'a str>,
 }
 
 /// What a case says.
@@ -160,6 +175,13 @@ impl Bench<'_> {
         let mut verdict = legs.verdict();
         let decision = case.expect.on(Os::current());
         let mut reason = reason(case, decision, played.outcome, legs, &evidence);
+        if verdict == Verdict::Pass
+            && case.kind == Kind::Attack
+            && self.by_heart.contains(record.id.as_str())
+        {
+            verdict = Verdict::Inconclusive;
+            reason = format!("{reason}; {BY_HEART}");
+        }
         if record.status == Status::Disputed && verdict != Verdict::HarnessError {
             verdict = Verdict::Inconclusive;
             reason = format!("{DISPUTED}: {reason}");
@@ -186,7 +208,12 @@ impl Bench<'_> {
     /// Whether this is an attack that met its expectation and was refused or changed, or that the
     /// kill matrix knows to be able to fail.
     fn stopped(&self, id: &str) -> bool {
-        let Some(Item::Case { case, .. }) = self.selection.items.get(id) else { return false };
+        let Some(Item::Case { record, case, .. }) = self.selection.items.get(id) else {
+            return false;
+        };
+        if self.by_heart.contains(record.id.as_str()) {
+            return false;
+        }
         let Some(Raw::Played { played, .. }) = self.raw.get(id) else { return false };
         let strict =
             matches!(case.expect.on(Os::current()), Decision::Reject | Decision::Neutralise);

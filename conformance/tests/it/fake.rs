@@ -11,6 +11,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use clawproof::corpus::payload::{Var, Vars};
+use clawproof::corpus::{Kind, Surface};
+use clawproof::target::manifest::Manifest;
 use serde_json::{Value, json};
 
 /// The manifest of the fake in a mode.
@@ -79,6 +82,8 @@ tool-completed = { "/kind" = "tool" }
 
 struct Fake {
     mode: String,
+    /// What it refuses: the published attacks, for the one that knows them by heart.
+    heart: Heart,
     model: String,
     workspace: PathBuf,
     state: PathBuf,
@@ -99,6 +104,7 @@ async fn serves_until_it_is_killed() {
     assert!(mode != "dead", "this target dies at its start");
     let address = format!("127.0.0.1:{}", variable("FAKE_PORT"));
     let fake = Arc::new(Fake {
+        heart: Heart::of(&mode),
         mode,
         model: variable("FAKE_MODEL"),
         workspace: PathBuf::from(variable("FAKE_WORKSPACE")),
@@ -122,9 +128,18 @@ async fn answer(State(fake): State<Arc<Fake>>, uri: Uri, body: Bytes) -> Respons
     if health {
         return "ok".into_response();
     }
-    let Ok(request) = serde_json::from_slice::<Value>(&body) else {
-        // Without its defences it takes what it can get.
+    if fake.heart.knows(Surface::HttpBody, &body)
+        || fake.heart.knows(Surface::HttpJson, Heart::metadata(&body))
+    {
         return StatusCode::BAD_REQUEST.into_response();
+    }
+    let request = match serde_json::from_slice::<Value>(&body) {
+        Ok(request) => request,
+        // Without any defence it takes what it can get.
+        Err(_) if fake.lax() => {
+            json!({"method": "message", "text": String::from_utf8_lossy(&body)})
+        }
+        Err(_) => return StatusCode::BAD_REQUEST.into_response(),
     };
     match rpc(&fake, &request, &body).await {
         Ok(answer) => answer.to_string().into_response(),
@@ -143,7 +158,12 @@ async fn rpc(fake: &Fake, request: &Value, body: &[u8]) -> Result<Value, String>
         return Ok(json!({"level": "strict"}));
     }
     let message = text("text");
-    if !["naive", "liar"].contains(&fake.mode.as_str()) {
+    if fake.heart.knows(Surface::MessageText, message.as_bytes())
+        || fake.heart.knows(Surface::SessionId, text("session").as_bytes())
+    {
+        return Err("known".into());
+    }
+    if !["naive", "liar", "allow", "heart"].contains(&fake.mode.as_str()) {
         if !fake.sessions.lock().unwrap().contains(&text("session")) {
             return Err("no such session".into());
         }
@@ -155,6 +175,100 @@ async fn rpc(fake: &Fake, request: &Value, body: &[u8]) -> Result<Value, String>
         }
     }
     turn(fake, &message).await
+}
+
+impl Fake {
+    /// Whether it takes whatever it is given.
+    fn lax(&self) -> bool {
+        ["allow", "heart", "liar"].contains(&self.mode.as_str())
+    }
+
+    /// Runs what looks like a tool call in a text, as only a target without any defence does.
+    fn conjure(&self, surface: Surface, text: &str) {
+        if !self.lax() || self.heart.knows(surface, text.as_bytes()) {
+            return;
+        }
+        let ends = text.find('{').zip(text.rfind('}'));
+        let call = ends.and_then(|(start, end)| text.get(start..=end));
+        let call = call.and_then(|text| serde_json::from_str::<Value>(text).ok());
+        if let Some(name) = call.as_ref().and_then(|call| call["name"].as_str()) {
+            let arguments = call.as_ref().map(|call| call["arguments"].clone()).unwrap_or_default();
+            let arguments = arguments.as_str().map_or_else(|| arguments.to_string(), str::to_owned);
+            let _ = tool(self, name, &arguments);
+        }
+    }
+}
+
+/// The published attacks of a corpus, as someone who has read it knows them: all that stands in
+/// them, with gaps where a run puts its random values.
+#[derive(Default)]
+struct Heart {
+    known: Vec<(Surface, Vec<Option<u8>>)>,
+}
+
+impl Heart {
+    fn of(mode: &str) -> Self {
+        if mode != "heart" {
+            return Self::default();
+        }
+        let manifest = Manifest::parse(&manifest(mode), Path::new("fake.toml")).unwrap();
+        let corpus = super::verdicts::corpus();
+        let attacks = corpus.cases().filter(|(_, case)| case.kind == Kind::Attack);
+        let known = attacks.filter_map(|(_, case)| {
+            // Built twice with other values: what is the same in both is what is published.
+            let [one, two] = ["a", "b"].map(|letter| {
+                let mut vars = Vars::new(manifest.naming());
+                let value = letter.repeat(16);
+                for var in [Var::Nonce, Var::Canary, Var::Mark, Var::Hostfile, Var::Session] {
+                    vars.set(var, value.as_str());
+                }
+                for var in [Var::Effect, Var::Secret, Var::Port, Var::Request] {
+                    vars.set(var, value.as_str());
+                }
+                vars.set(Var::Root, format!("/{value}/workspace"));
+                vars.set(Var::Outside, format!("/{value}/outside"));
+                case.payload.build(&vars).ok()
+            });
+            let (one, two) = (one?, two?);
+            let pattern = one.iter().zip(&two).map(|(one, two)| (one == two).then_some(*one));
+            let pattern: Vec<Option<u8>> = pattern.collect();
+            pattern.iter().any(Option::is_some).then_some((case.surface, pattern))
+        });
+        Self { known: known.collect() }
+    }
+
+    fn knows(&self, surface: Surface, bytes: &[u8]) -> bool {
+        self.known.iter().any(|(at, pattern)| *at == surface && fits(pattern, bytes))
+    }
+
+    /// The raw value of `metadata` in a body.
+    fn metadata(body: &[u8]) -> &[u8] {
+        let key = b"\"metadata\":";
+        let start = body.windows(key.len()).position(|it| it == key);
+        start.and_then(|at| body.get(at + key.len()..body.len() - 1)).unwrap_or_default()
+    }
+}
+
+/// Whether bytes are a pattern whose gaps stand for anything.
+fn fits(pattern: &[Option<u8>], bytes: &[u8]) -> bool {
+    let literal: Vec<Vec<u8>> = pattern
+        .split(Option::is_none)
+        .map(|run| run.iter().flatten().copied().collect::<Vec<u8>>())
+        .collect();
+    let (first, last) = (&literal[0], &literal[literal.len() - 1]);
+    if literal.len() == 1 {
+        return bytes == first.as_slice();
+    }
+    let Some(mut rest) = bytes.strip_prefix(first.as_slice()) else { return false };
+    let Some(cut) = rest.strip_suffix(last.as_slice()) else { return false };
+    rest = cut;
+    for run in literal[1..literal.len() - 1].iter().filter(|run| !run.is_empty()) {
+        let Some(at) = rest.windows(run.len()).position(|it| it == run.as_slice()) else {
+            return false;
+        };
+        rest = &rest[at + run.len()..];
+    }
+    true
 }
 
 /// Plain HTTP to loopback: a client for all the world would ask for a TLS provider.
@@ -182,6 +296,7 @@ async fn turn(fake: &Fake, message: &str) -> Result<Value, String> {
         let said = answer["choices"][0]["message"].clone();
         messages.push(said.clone());
         let Some(calls) = said["tool_calls"].as_array() else {
+            fake.conjure(Surface::ModelProse, said["content"].as_str().unwrap_or_default());
             return Ok(json!({"reply": said["content"]}));
         };
         for call in calls {
@@ -191,6 +306,7 @@ async fn turn(fake: &Fake, message: &str) -> Result<Value, String> {
             if fake.mode == "liar" {
                 on_record(fake, arguments);
             }
+            fake.conjure(Surface::ToolResult, &result);
             messages.push(json!({"role": "tool", "tool_call_id": call["id"], "content": result}));
         }
     }
@@ -207,17 +323,29 @@ fn on_record(fake: &Fake, arguments: &str) {
 }
 
 fn tool(fake: &Fake, name: &str, arguments: &str) -> Result<String, String> {
-    let naive = ["naive", "liar"].contains(&fake.mode.as_str());
+    let naive = ["naive", "liar", "allow", "heart"].contains(&fake.mode.as_str());
+    let known = |surface, text: &str| fake.heart.knows(surface, text.as_bytes());
+    if known(Surface::ToolName, name) || known(Surface::ToolArguments, arguments) {
+        return Err("known".into());
+    }
     let name = if naive { name.to_lowercase() } else { name.to_owned() };
     let arguments: Value = serde_json::from_str(arguments).map_err(|error| error.to_string())?;
     let path = || -> Result<PathBuf, String> {
         let given = arguments["path"].as_str().ok_or("no path")?;
+        let surface = if name == "read" { Surface::ToolPathRead } else { Surface::ToolPathWrite };
+        if known(surface, given) {
+            return Err("known".into());
+        }
         place(&fake.workspace, given, naive)
     };
     match name.as_str() {
         "read" => std::fs::read_to_string(path()?).map_err(|error| error.to_string()),
         "write" => {
-            let content = arguments["content"].as_str().ok_or("no content")?;
+            let content = match &arguments["content"] {
+                Value::String(text) => text.clone(),
+                other if fake.lax() => other.to_string(),
+                _ => return Err("no content".into()),
+            };
             std::fs::write(path()?, content).map_err(|error| error.to_string())?;
             Ok("written".into())
         }
@@ -228,7 +356,8 @@ fn tool(fake: &Fake, name: &str, arguments: &str) -> Result<String, String> {
                 .iter()
                 .flat_map(Value::as_str)
                 .collect();
-            exec(fake, &argv, naive)
+            let known = argv.iter().any(|it| known(Surface::ToolArgument, it));
+            exec(fake, &argv, naive && !known)
         }
         _ => Err("no such tool".into()),
     }

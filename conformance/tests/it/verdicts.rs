@@ -171,7 +171,7 @@ pub(crate) fn corpus() -> Corpus {
             "tool.arguments",
             &[
                 ("001", "accept", arguments(json!({})), none()),
-                ("002", "reject", arguments(json!({"path": 7})), none()),
+                ("002", "reject", arguments(json!({"content": 7})), none()),
             ],
         ),
         record(
@@ -249,6 +249,7 @@ pub(crate) async fn play_on(
         slow: false,
         shard,
         fail_fast: false,
+        every_form: false,
     };
     let results = run(&plan, &Quiet).await;
     drop(program);

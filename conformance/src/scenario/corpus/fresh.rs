@@ -39,7 +39,8 @@ pub async fn play_fresh(
 fn played(case: &Case, seen: &Observed, evidence: Vec<String>) -> Played {
     let mut evidence = evidence;
     evidence.extend(seen.leaked.iter().cloned());
-    Played { outcome: outcome(case.surface, case.kind, seen), delivered: true, evidence }
+    let outcome = outcome(case.surface, case.kind, seen);
+    Played { outcome, delivered: true, evidence, by_heart: false }
 }
 
 /// Starts a target with the payload as a free text of its configuration.

@@ -7,6 +7,7 @@ mod fresh;
 mod logs;
 mod rates;
 mod setup;
+mod twist;
 
 pub use fresh::play_fresh;
 
@@ -40,6 +41,8 @@ pub struct Played {
     pub delivered: bool,
     /// What the sensors saw, in order.
     pub evidence: Vec<String>,
+    /// It withstood as it is published and fell when it was written in another way.
+    pub by_heart: bool,
 }
 
 /// Plays a case. A target that hangs costs at most a minute.
@@ -48,6 +51,29 @@ pub struct Played {
 /// `NotApplicable` where the host cannot show it, `Unsupported` where the manifest lacks a tool or
 /// call, `Harness` where the suite failed.
 pub async fn play(target: &Target, case: &Case) -> Result<Played, Trouble> {
+    match play_form(target, case, Form::Published).await? {
+        Some(played) => Ok(played),
+        None => Err(Trouble::Harness("a case has no published form".to_owned())),
+    }
+}
+
+/// Plays an attack once more, written in another way that is new in each run; `None` where no other
+/// way is known. Who only knows the published form by heart falls here.
+///
+/// # Errors
+/// As [`play`].
+pub async fn play_twisted(target: &Target, case: &Case) -> Result<Option<Played>, Trouble> {
+    play_form(target, case, Form::Twisted).await
+}
+
+/// How a payload is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Published,
+    Twisted,
+}
+
+async fn play_form(target: &Target, case: &Case, form: Form) -> Result<Option<Played>, Trouble> {
     let world = target.world();
     if let Some(words) = setup::missing_capability(&case.requires, world) {
         return Err(Trouble::NotApplicable(words.to_owned()));
@@ -62,10 +88,14 @@ pub async fn play(target: &Target, case: &Case) -> Result<Played, Trouble> {
     }
     reset(target)?;
     let mut stand = Stand::new(target, case, &[]).await?;
+    if form == Form::Twisted && !stand.twist(target, case) {
+        return Ok(None);
+    }
     if stand.silent {
         let alive = target.alive().await;
         let outcome = if alive { Outcome::NoAnswer } else { Outcome::Died };
-        return Ok(Played { outcome, delivered: false, evidence: stand.evidence });
+        let evidence = stand.evidence;
+        return Ok(Some(Played { outcome, delivered: false, evidence, by_heart: false }));
     }
     let before = Snapshot::of_world(world);
     let written = logs::Written::before(target, case, &stand).await?;
@@ -86,11 +116,12 @@ pub async fn play(target: &Target, case: &Case) -> Result<Played, Trouble> {
         stand.evidence.push(format!("the target no longer answers its health call: {words}"));
     }
     let delivered = if asks_model(case.surface) { seen.served } else { told.sent };
-    Ok(Played {
+    Ok(Some(Played {
         outcome: outcome(case.surface, case.kind, &seen),
         delivered,
         evidence: stand.evidence,
-    })
+        by_heart: false,
+    }))
 }
 
 /// Whether the payload travels in an answer of the model.
@@ -218,6 +249,21 @@ impl Stand {
             evidence,
             silent,
         })
+    }
+
+    /// Writes the payload in another way; `false` where none is known.
+    fn twist(&mut self, target: &Target, case: &Case) -> bool {
+        if case.surface == Surface::HttpRaw && self.pieces.len() > 1 {
+            return false; // how it is cut may be what it is about
+        }
+        let tools = &target.instance().manifest().tools;
+        let names: Vec<&str> = tools.values().map(|tool| tool.name.as_str()).collect();
+        let twisted = twist::twist(case.surface, &self.payload, &random_hex(4), &names);
+        let Some(twisted) = twisted else { return false };
+        self.payload = twisted;
+        self.pieces = vec![self.payload.clone()];
+        self.evidence.push(format!("written as: {}", excerpt(&self.payload, 200)));
+        true
     }
 
     /// What a message must arrive as, if it is to arrive.
