@@ -1,7 +1,7 @@
 //! ClawProof's suite: shows, black-box, which defences of an agent runtime or sandbox hold.
 //!
 //! Rooms stand in one order and a room never names one to its right:
-//! `spec -> corpus -> verdict -> target -> driver, stage, sensor -> oracle -> scenario -> run, explore -> report`.
+//! `spec -> corpus -> verdict -> target -> driver, stage, sensor -> oracle -> scenario -> run, explore, wordlist -> report`.
 
 pub mod corpus;
 pub mod driver;
@@ -15,3 +15,4 @@ pub mod spec;
 pub mod stage;
 pub mod target;
 pub mod verdict;
+pub mod wordlist;

@@ -6,6 +6,7 @@ pub(crate) mod explore;
 pub(crate) mod files;
 pub(crate) mod reports;
 pub(crate) mod run;
+pub(crate) mod wordlist;
 
 use clawproof::spec::{REVISIONS, Spec, text};
 use clawproof::verdict::Exit;

@@ -20,6 +20,7 @@ use clawproof::verdict::Exit;
 use super::certify::{self, SignArgs};
 use super::explore::{self, ExploreArgs};
 use super::files::{Files, Shown, finish};
+use super::wordlist::{self, ListArgs};
 use crate::{Said, usage};
 
 /// What `run` needs.
@@ -82,6 +83,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     explore: ExploreArgs,
     #[command(flatten)]
+    list: ListArgs,
+    #[command(flatten)]
     files: Files,
     #[command(flatten)]
     sign: SignArgs,
@@ -105,6 +108,11 @@ pub(crate) fn attack(args: &RunArgs) -> Said {
     }
     let (manifest, text) = manifest(&args.target)?;
     let program = Program::find(&manifest, args.bin.as_deref()).map_err(usage)?;
+    let jobs = args.jobs.unwrap_or_else(|| 2 * processors());
+    if let Some(file) = &args.list.list {
+        let lab = Lab::new(Arc::new(manifest), program.path().to_owned(), args.knockout.clone());
+        return wordlist::run(&args.list, file, &lab, jobs);
+    }
     if let Some(count) = args.explore.explore {
         let lab = Lab::new(Arc::new(manifest), program.path().to_owned(), args.knockout.clone());
         let seed = args.seed.unwrap_or_else(random_seed);
@@ -129,7 +137,7 @@ pub(crate) fn attack(args: &RunArgs) -> Said {
         profiles: profiles.clone(),
         only: args.cases.clone(),
         seed: args.seed.unwrap_or_else(random_seed),
-        jobs: args.jobs.unwrap_or_else(|| 2 * processors()),
+        jobs,
         slow: args.slow,
         shard: args.shard,
         fail_fast: args.fail_fast,

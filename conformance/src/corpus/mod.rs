@@ -16,6 +16,7 @@ pub use record::{
     Capability, Case, Decision, Expect, Family, Kind, Origin, Os, Provenance, Record, Refs, Setup,
     Severity, Status,
 };
+pub(crate) use scaffold::ascii;
 pub use scaffold::{Outline, scaffold, today};
 pub use surface::{Shape, Surface};
 

@@ -91,3 +91,19 @@ pub fn scaffold(dir: &Path, outline: &Outline) -> Result<(PathBuf, String), Corp
         })?;
     Ok((path, text + "\n"))
 }
+
+/// A JSON text whose characters beyond ASCII are escaped, as records want it.
+pub(crate) fn ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut units = [0_u16; 2];
+    for character in json.chars() {
+        if character.is_ascii() && character != '\u{7f}' {
+            out.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
+}

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Found, case};
 use crate::corpus::{
-    Corpus, CorpusError, Kind, Origin, Provenance, Record, Refs, Severity, Status, VERSION, today,
+    Corpus, CorpusError, Kind, Origin, Provenance, Record, Refs, Severity, Status, VERSION, ascii,
+    today,
 };
 
 /// The first number of records that were found by generated attacks, until somebody gives them one
@@ -76,22 +77,6 @@ pub fn record(
         message: error.to_string(),
     })?;
     Ok((path, ascii(&text) + "\n"))
-}
-
-/// A JSON text whose characters beyond ASCII are escaped, as records want it.
-fn ascii(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    let mut units = [0_u16; 2];
-    for character in json.chars() {
-        if character.is_ascii() && character != '\u{7f}' {
-            out.push(character);
-        } else {
-            for unit in character.encode_utf16(&mut units) {
-                out.push_str(&format!("\\u{unit:04x}"));
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -15,3 +15,4 @@ mod probes;
 mod published;
 mod spec;
 mod verdicts;
+mod wordlist;

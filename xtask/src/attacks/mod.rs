@@ -1,6 +1,7 @@
 //! `attacks`: the corpora, through the suite's own library. Must never judge a record by itself.
 
 mod coverage;
+mod import;
 mod naive;
 
 use clap::{Args, Subcommand};
@@ -17,6 +18,9 @@ pub(crate) enum Action {
     Lint,
     /// Begin a record: the next free number, an attack and its twin, to be filled in.
     New(New),
+    /// Make local cases of somebody's word list of path attacks, and play them if a target is named:
+    /// no line may lead outside.
+    Import(import::Options),
     /// Count cases by family, surface, system and requirement, and name what has none.
     Stats,
     /// Write MANIFEST.json and schema.json anew.
@@ -31,7 +35,7 @@ pub(crate) enum Action {
 
 #[derive(Args, Debug)]
 pub(crate) struct Replay {
-    /// The record or case, such as PT-001 or PT-001.003.
+    /// The record or case, such as PT-001 or PT-001.003; or a line of an imported list.
     id: String,
     /// The target: `naive`, `reference`, or another that the suite knows.
     #[arg(long, default_value = "naive", value_name = "NAME|FILE")]
@@ -79,6 +83,7 @@ pub(crate) fn run(workspace: &Workspace, action: &Action) -> Result<(), Failure>
             let _ = std::io::Write::write_all(&mut std::io::stdout(), table.as_bytes());
             Ok(())
         }
+        Action::Import(options) => import::run(workspace, options),
         Action::Manifest => generate(workspace),
         Action::Replay(replay) => again(workspace, replay),
         Action::Naive(options) => naive::run(workspace, options),
@@ -129,6 +134,9 @@ fn begin(workspace: &Workspace, new: &New) -> Result<(), Failure> {
 
 /// Plays with programs built for development: they are there sooner, and nothing is measured.
 fn again(workspace: &Workspace, replay: &Replay) -> Result<(), Failure> {
+    if replay.id.starts_with("X-") {
+        return import::replay(workspace, &replay.target, &replay.id);
+    }
     let own = replay.target == "reference";
     naive::build(workspace)?;
     if own {

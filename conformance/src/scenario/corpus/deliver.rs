@@ -232,6 +232,17 @@ fn request(target: &Target, case: &Case, stand: &Stand) -> Result<Request, Troub
     Ok(request)
 }
 
+/// A call of the read or write tool with these bytes as its path.
+pub(crate) fn path_call(
+    target: &Target,
+    role: &str,
+    path: &[u8],
+    content: &[u8],
+) -> Result<ToolCall, DriverError> {
+    let values = [("path", json_literal(path)), ("content", json_literal(content))];
+    tool_call(target.instance().manifest(), role, &values)
+}
+
 /// Splits a body where the payload is delivered in pieces; each becomes one HTTP chunk.
 fn in_pieces(mut request: Request, stand: &Stand) -> Request {
     if stand.pieces.len() < 2 {
@@ -254,10 +265,7 @@ fn in_pieces(mut request: Request, stand: &Stand) -> Request {
 /// What the model answers to the first request of the conversation, where the case asks for it.
 fn script(target: &Target, case: &Case, stand: &Stand) -> Result<Option<Answer>, Trouble> {
     let manifest = target.instance().manifest();
-    let path = |role: &str, path: &[u8], content: &[u8]| {
-        let values = [("path", json_literal(path)), ("content", json_literal(content))];
-        tool_call(manifest, role, &values)
-    };
+    let path = |role: &str, path: &[u8], content: &[u8]| path_call(target, role, path, content);
     let payload = stand.payload.as_slice();
     let calls = match case.surface {
         Surface::MessageText | Surface::HttpJson | Surface::HttpBody | Surface::SessionId => {

@@ -9,6 +9,7 @@ mod rates;
 mod setup;
 mod twist;
 
+pub(crate) use deliver::path_call;
 pub use fresh::play_fresh;
 
 use std::path::Path;
@@ -142,7 +143,8 @@ fn on_the_wire(surface: Surface) -> bool {
     )
 }
 
-fn reset(target: &Target) -> Result<(), Trouble> {
+/// Empties the workspace, takes away what stands outside it, and renews the canary.
+pub(crate) fn reset(target: &Target) -> Result<(), Trouble> {
     let world = target.world();
     world.clear_workspace()?;
     let kept = [world.workspace(), world.state(), world.home(), world.bin(), world.outside()];
