@@ -17,6 +17,7 @@ use crate::driver::{Confine, DriverError, Ran, RunLimits};
 use crate::stage::model::{Answer, Exchange, Model, Talk, ToolCall};
 use crate::target::instance::{Instance, Plan, StartError};
 use crate::target::manifest::Manifest;
+use crate::target::prepared::Once;
 use crate::target::process::{Ended, Process};
 use crate::target::template::{Vars, json_literal};
 use crate::target::world::{World, random_hex};
@@ -35,6 +36,7 @@ pub struct Options {
     vars: BTreeMap<String, Vec<u8>>,
     wrap: Vec<String>,
     in_memory: bool,
+    prepared_anew: bool,
 }
 
 impl Options {
@@ -50,6 +52,14 @@ impl Options {
     #[must_use]
     pub fn in_memory(mut self) -> Self {
         self.in_memory = true;
+        self
+    }
+
+    /// Has the target's own commands prepare this one, also where the run has a preparation to copy:
+    /// for cases that look at what they write.
+    #[must_use]
+    pub fn prepared_anew(mut self) -> Self {
+        self.prepared_anew = true;
         self
     }
 
@@ -106,6 +116,7 @@ struct Inner {
     manifest: Arc<Manifest>,
     binary: PathBuf,
     knockout: Option<String>,
+    prepared: Once,
 }
 
 /// Makes targets. Cheap to clone; every target ends when its last clone does.
@@ -118,7 +129,7 @@ impl Lab {
     /// A laboratory for one target; `binary` must stand where the target's uid can reach it.
     #[must_use]
     pub fn new(manifest: Arc<Manifest>, binary: PathBuf, knockout: Option<String>) -> Self {
-        Self { inner: Arc::new(Inner { manifest, binary, knockout }) }
+        Self { inner: Arc::new(Inner { manifest, binary, knockout, prepared: Once::default() }) }
     }
 
     /// The manifest of the target.
@@ -158,6 +169,7 @@ impl Lab {
             vars: options.vars,
             wrap: options.wrap,
             in_memory: options.in_memory,
+            prepared: (!options.prepared_anew).then(|| Arc::clone(&self.inner.prepared)),
         };
         let instance = Instance::start(&plan).await?;
         let (rpc, cli) = (Rpc::new(&instance), Cli::of(&instance));

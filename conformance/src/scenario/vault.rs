@@ -114,7 +114,7 @@ pub const SCENARIOS: &[Scenario] = &[
 const MODEL: &str = "model";
 
 async fn kdf_parameters(lab: Lab) -> Result<Finding, Trouble> {
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.instance(Options::default().prepared_anew()).await?;
     let (_, record) = model_record(&target)?;
     let head = read_head(&record)?;
     let mut finding = Finding::new();
@@ -254,7 +254,7 @@ async fn downgrade_absurd(lab: Lab) -> Result<Finding, Trouble> {
 }
 
 async fn permissions_modes(lab: Lab) -> Result<Finding, Trouble> {
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.instance(Options::default().prepared_anew()).await?;
     let folder = target.file("vault")?;
     let before = records(&target)?;
     let watch = Watch::start(folder.clone());
@@ -313,7 +313,7 @@ async fn permissions_looser_refused(lab: Lab) -> Result<Finding, Trouble> {
 }
 
 async fn no_plaintext_scan(lab: Lab) -> Result<Finding, Trouble> {
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.instance(Options::default().prepared_anew()).await?;
     let secret = target.var("SECRET");
     let second = format!("sk-second-{}", random_hex(16));
     let saved = target.call("credentials-put", &[("NAME", "second"), ("VALUE", &second)]).await?;

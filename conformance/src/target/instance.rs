@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 use super::manifest::{Command, DriverKind, Manifest};
+use super::prepared::{Once, Prepared};
 use super::process::{self, Ended, Process};
 use super::template::{TemplateError, Vars};
 use super::world::{World, WorldError, random_hex};
@@ -70,6 +71,8 @@ pub struct Plan {
     pub wrap: Vec<String>,
     /// Whether the world is on a file system in memory ([`World::in_memory`]).
     pub in_memory: bool,
+    /// The preparation of this run, for a manifest that allows one for all; `None` prepares anew.
+    pub prepared: Option<Once>,
 }
 
 /// What stands around a server's own command line.
@@ -111,16 +114,25 @@ impl Instance {
                 vars.set(name, value.as_slice());
             }
         }
+        let manifest = Arc::clone(&plan.manifest);
+        let knockout = plan.knockout.clone();
+        let once = plan.prepared.as_ref().filter(|_| manifest.prepare_once);
+        if let Some(once) = once {
+            let first = async || {
+                prepare(plan, &world, &vars).await?;
+                Ok::<_, StartError>(Prepared::of(&world, &vars)?)
+            };
+            let prepared = once.get_or_try_init(first).await?;
+            prepared.put(&world)?;
+            vars = vars.with(prepared.vars());
+        }
         write_config(plan, &world, &mut vars)?;
-        for file in &plan.manifest.write {
+        for file in &manifest.write {
             let path = PathBuf::from(vars.fill_text(&file.path)?);
             world.write(&path, &vars.fill(&file.text)?, 0o600)?;
         }
-        let manifest = Arc::clone(&plan.manifest);
-        let knockout = plan.knockout.clone();
-        for command in &manifest.prepare {
-            let ended = run_command(&manifest, knockout.as_deref(), &world, &vars, command).await?;
-            expect_success(command, &ended)?;
+        if once.is_none() {
+            prepare(plan, &world, &vars).await?;
         }
         if let Some(command) = &manifest.token {
             let ended = run_command(&manifest, knockout.as_deref(), &world, &vars, command).await?;
@@ -332,6 +344,16 @@ fn base_vars(plan: &Plan, world: &World) -> Vars {
         .set("KNOCKOUT", plan.knockout.clone().unwrap_or_default())
         .set("UID", world.uid().map(|uid| uid.to_string()).unwrap_or_default());
     vars
+}
+
+/// Runs the commands that stand before the start.
+async fn prepare(plan: &Plan, world: &World, vars: &Vars) -> Result<(), StartError> {
+    for command in &plan.manifest.prepare {
+        let knockout = plan.knockout.as_deref();
+        let ended = run_command(&plan.manifest, knockout, world, vars, command).await?;
+        expect_success(command, &ended)?;
+    }
+    Ok(())
 }
 
 /// The server's own variables: the named environments of the manifest, then the caller's.

@@ -94,6 +94,11 @@ pub struct Manifest {
     /// Commands that run to their end before the target starts, in order.
     #[serde(default)]
     pub prepare: Vec<Command>,
+    /// Whether `prepare` is run once and its result copied for every further target of a run: all
+    /// that it writes then lies below `${STATE}`, holds no path or address, and depends on
+    /// `${SECRET}` and `${MASTER}` alone, which the copies share.
+    #[serde(default)]
+    pub prepare_once: bool,
     /// The command whose standard output is the access token (run before the target starts).
     #[serde(default)]
     pub token: Option<Command>,

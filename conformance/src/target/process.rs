@@ -299,7 +299,7 @@ pub fn sweep(root: &Path) -> usize {
 /// Whether `needle` stands in `bytes`.
 #[must_use]
 pub fn contains(bytes: &[u8], needle: &[u8]) -> bool {
-    !needle.is_empty() && bytes.windows(needle.len()).any(|window| window == needle)
+    !needle.is_empty() && memchr::memmem::find(bytes, needle).is_some()
 }
 
 #[cfg(all(test, target_os = "linux"))]

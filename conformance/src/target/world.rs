@@ -37,7 +37,7 @@ pub struct WorldError {
 }
 
 impl WorldError {
-    fn new(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn new(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self { action, path, source }
     }
@@ -224,6 +224,14 @@ impl World {
         }
         std::fs::create_dir(path).map_err(WorldError::new("create", path))?;
         self.give(path)
+    }
+
+    /// Sets the mode of a path, such as `0o700`.
+    ///
+    /// # Errors
+    /// The mode could not be changed.
+    pub fn set_mode(&self, path: &Path, mode: u32) -> Result<(), WorldError> {
+        set_mode(path, mode)
     }
 
     /// Gives a path to the uid that the target runs as; links are not followed.
