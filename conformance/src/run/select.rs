@@ -119,8 +119,13 @@ pub(super) fn select(plan: &Plan, units: Vec<Unit>) -> Result<Selection, RunErro
     let played: BTreeSet<String> = played.map(str::to_owned).collect();
     let mut to_play: Vec<String> = played.into_iter().filter(|id| items.contains_key(id)).collect();
     shuffle(&mut to_play, plan.seed);
-    // What must run alone comes last, when the lanes have ended.
-    to_play.sort_by_key(|id| items.get(id).is_some_and(Item::alone));
+    // What may take seconds begins first, so that short cases fill the lanes' ends; what must run
+    // alone comes last, when the lanes have ended.
+    to_play.sort_by_key(|id| match items.get(id) {
+        Some(item) if item.alone() => 2,
+        Some(Item::Unit(unit)) if unit.id.starts_with("scenario:") => 0,
+        _ => 1,
+    });
     Ok(Selection { items, to_play, wanted, left_out, whole, required })
 }
 

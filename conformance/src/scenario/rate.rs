@@ -31,7 +31,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A million identities, what they may cost in bytes, and how many are made to tell.
 const MILLION: u32 = 1_000_000;
 const MILLION_COSTS: u64 = 96 << 20;
-const IDENTITIES: std::ops::RangeInclusive<u32> = 40_000..=60_000;
+const IDENTITIES: std::ops::RangeInclusive<u32> = 40_000..=48_000;
 
 /// The scenarios of this group.
 pub(super) const SCENARIOS: &[Scenario] = &[
