@@ -24,7 +24,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("rates", &["requestsPerMinute", "messagesPerMinute"]),
     ("sandbox", &["level", "tools", "uid", "timeoutSeconds"]),
     ("model", &["provider", "baseUrl", "name", "apiKey", "stream", "maxTokens", "timeoutSeconds"]),
-    ("tools", &["disabled", "capabilities"]),
+    ("tools", &["disabled", "enabled", "capabilities"]),
     ("agent", &["maxSteps", "timeoutSeconds"]),
     ("audit", &["segmentBytes", "durable"]),
 ];

@@ -176,6 +176,8 @@ pub struct Model {
 pub struct Tools {
     /// Names of tools that are not registered.
     pub disabled: BTreeSet<String>,
+    /// Names of tools that are registered only where they are named here, such as `shell`.
+    pub enabled: BTreeSet<String>,
     /// What a tool may do, by exact name, where that is less than it declares.
     pub capabilities: BTreeMap<String, BTreeSet<Capability>>,
 }

@@ -87,6 +87,8 @@ pub struct Tool {
     pub schema: &'static str,
     /// The names of the arguments that are paths in the workspace.
     pub paths: &'static [&'static str],
+    /// Whether it is registered only where `tools.enabled` names it.
+    pub opt_in: bool,
     /// How it runs.
     pub kind: Kind,
 }
@@ -121,14 +123,16 @@ pub struct ToolRegistry {
 }
 
 impl ToolRegistry {
-    /// Registers the built-in tools that the configuration does not disable.
+    /// Registers the built-in tools that the configuration does not disable, and of those that wait
+    /// to be asked for the ones that it enables.
     ///
     /// # Errors
     /// `registry.schema` where a tool's own schema is not valid; `registry.only-registered` where
     /// the configuration names a tool that does not exist.
     pub fn new(config: &Config) -> Result<Self, Rejection> {
-        let named = config.tools.disabled.iter().chain(config.sandbox.tools.keys());
-        for name in named.chain(config.tools.capabilities.keys()) {
+        let tools = &config.tools;
+        let named = tools.disabled.iter().chain(&tools.enabled).chain(config.sandbox.tools.keys());
+        for name in named.chain(tools.capabilities.keys()) {
             if builtin::find(name).is_none() {
                 return Err(requirement::REGISTRY_ONLY_REGISTERED.refuse(
                     "the configuration names a tool that does not exist",
@@ -138,7 +142,8 @@ impl ToolRegistry {
         }
         let mut tools = Vec::new();
         for tool in builtin::ALL.iter().copied() {
-            if !config.tools.disabled.contains(tool.name) {
+            let wanted = !tool.opt_in || config.tools.enabled.contains(tool.name);
+            if wanted && !config.tools.disabled.contains(tool.name) {
                 let schema = schema::Schema::new(tool.schema)?;
                 let (level, capabilities) = (config.level(tool.name), granted(tool, config)?);
                 tools.push(Registered { tool, schema, level, capabilities });

@@ -44,7 +44,7 @@ use crate::{
     boundary::{Limits, json as boundary_json},
     config::Config,
     registry::{
-        self, Authorized, Capabilities, Kind, ToolCall,
+        Authorized, Capabilities, Kind, ToolCall,
         protocol::{Request, Response},
     },
     requirement::{self, Requirement},
@@ -193,14 +193,14 @@ impl Sandbox {
         let capabilities = call.capabilities();
         let call = call.into_inner();
         let work = match tool.kind {
-            Kind::Program => Work::Program(program(&call.arguments)),
+            Kind::Program(argv) => Work::Program(program(argv(&call.arguments))),
             Kind::Worker(_) => Work::Worker(request(tool.name, &call.arguments, &config)?),
         };
         let job =
             Job { level, capabilities, work, timeout: config.sandbox.timeout, pass_on: false };
         let ran = finish(Arc::clone(backend), job).await?;
         let value = match tool.kind {
-            Kind::Program => of_program(&ran),
+            Kind::Program(_) => of_program(&ran),
             Kind::Worker(_) => of_worker(&ran)?,
         };
         Ok(Contained { value, level })
@@ -339,8 +339,7 @@ fn word(level: Level) -> &'static str {
     }
 }
 
-fn program(arguments: &Value) -> Vec<std::ffi::OsString> {
-    let argv = registry::builtin::argv(arguments);
+fn program(argv: Vec<String>) -> Vec<std::ffi::OsString> {
     if requirement::REGISTRY_NO_SHELL.enforced() {
         return argv.into_iter().map(Into::into).collect();
     }

@@ -167,7 +167,8 @@ fn marked(header: &Header, name: &str, key: &Key) -> Result<Header, String> {
     }
     let (_, mark) = marked.nonce.split_at_mut(6);
     mark.fill(0);
-    let tag = Sealer::new(key, &marked).encrypt(&associated(&marked.bytes(RECORD), name), &mut [])?;
+    let tag =
+        Sealer::new(key, &marked).encrypt(&associated(&marked.bytes(RECORD), name), &mut [])?;
     let (_, mark) = marked.nonce.split_at_mut(6);
     mark.iter_mut().zip(tag).for_each(|(place, byte)| *place = byte);
     Ok(marked)

@@ -123,6 +123,21 @@ fn an_absolute_path_into_the_workspace_is_accepted() {
 }
 
 #[test]
+fn a_shell_exists_only_where_the_configuration_asks_for_it() {
+    let script = json!({"script": "id"});
+    let found = refused(&registry(), "shell", script.clone());
+    assert_eq!(found, requirement::REGISTRY_ONLY_REGISTERED);
+    let mut config = Config::default();
+    config.tools.enabled.insert("shell".into());
+    let asked = ToolRegistry::new(&config).unwrap();
+    assert_eq!(asked.authorize(call("shell", script.clone())).unwrap().tool().name, "shell");
+    assert_eq!(refused(&asked, "exec", script.clone()), requirement::REGISTRY_SCHEMA);
+    config.tools.disabled.insert("shell".into());
+    let both = ToolRegistry::new(&config).unwrap();
+    assert_eq!(refused(&both, "shell", script), requirement::REGISTRY_ONLY_REGISTERED);
+}
+
+#[test]
 fn a_configuration_that_names_an_unknown_tool_is_refused() {
     let mut config = Config::default();
     config.sandbox.tools.insert("exce".into(), Level::None);
@@ -138,11 +153,11 @@ fn the_list_shows_schema_capabilities_and_level() {
     let list = ToolRegistry::new(&config).unwrap().list();
     let shown = serde_json::to_value(&list).unwrap();
     let names: Vec<&str> = list.iter().map(|tool| tool.name).collect();
-    assert_eq!(names, ["read_file", "write_file", "list_files", "exec"]);
+    assert_eq!(names, ["read_file", "write_file", "edit_file", "list_files", "search_files", "exec"]);
     assert_eq!(shown[0]["capabilities"], json!(["read"]));
     assert_eq!(shown[0]["level"], "strict");
-    assert_eq!(shown[3]["level"], "relaxed");
-    assert_eq!(shown[3]["parameters"]["required"], json!(["argv"]));
+    assert_eq!(shown[5]["level"], "relaxed");
+    assert_eq!(shown[5]["parameters"]["required"], json!(["argv"]));
 }
 
 fn with_capabilities(tool: &str, granted: &[Capability]) -> Result<ToolRegistry, Requirement> {

@@ -140,6 +140,34 @@ fn the_file_tools_work_and_stay_inside() {
 }
 
 #[test]
+fn a_passage_is_edited_and_found_inside_the_sandbox() {
+    let world = World::ready();
+    world.output("write_file", json!({"path": "a.txt", "content": "one\ntwo\n"}));
+    let edit = json!({"path": "a.txt", "old": "two", "new": "zwei"});
+    assert_eq!(world.output("edit_file", edit), json!({"replaced": 1, "bytes": 9}));
+    let found = world.output("search_files", json!({"text": "zwei"}));
+    let line = json!({"path": "a.txt", "line": 2, "text": "zwei"});
+    assert_eq!(found, json!({"matches": [line], "cut": false}));
+    symlink("/usr/lib/os-release", world.workspace().join("link")).unwrap();
+    let edit = json!({"path": "link", "old": "a", "new": "b"});
+    let refusal = world.call("edit_file", edit).unwrap_err();
+    assert_eq!(refusal.requirement(), requirement::PATH_LINK, "{}", refusal.cause());
+    assert_eq!(world.output("search_files", json!({"text": "NAME="}))["matches"], json!([]));
+}
+
+#[test]
+fn a_shell_that_was_asked_for_is_contained_as_any_program() {
+    let world = World::with(|config| {
+        config.tools.enabled.insert("shell".into());
+    });
+    let script = "echo in > in && echo x > ../outside; echo $((6 * 7))";
+    let output = world.output("shell", json!({ "script": script }));
+    assert_eq!(text(&output, "stdout"), "42\n", "{output}");
+    assert!(world.workspace().join("in").exists());
+    assert!(!world.folder.path().join("outside").exists());
+}
+
+#[test]
 fn a_link_out_of_the_workspace_is_refused_by_the_worker() {
     let world = World::ready();
     symlink("/usr/lib/os-release", world.workspace().join("link")).unwrap();

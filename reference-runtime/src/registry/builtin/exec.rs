@@ -1,5 +1,7 @@
 //! `exec`: one program with its arguments, no shell. It must never join or split an argument.
 
+use serde_json::Value;
+
 use super::Kind;
 use crate::registry::{Capabilities, Capability, Tool};
 
@@ -29,5 +31,19 @@ pub(super) static TOOL: Tool = Tool {
         "additionalProperties": false
     }"#,
     paths: &[],
-    kind: Kind::Program,
+    opt_in: false,
+    kind: Kind::Program(argv),
 };
+
+/// Anything that is no string is taken as its JSON text (which a schema never lets through).
+fn argv(arguments: &Value) -> Vec<String> {
+    let text = |item: &Value| match item {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match arguments.get("argv") {
+        Some(Value::Array(items)) => items.iter().map(text).collect(),
+        Some(other) => vec![text(other)],
+        None => Vec::new(),
+    }
+}

@@ -22,6 +22,7 @@ pub(super) static TOOL: Tool = Tool {
         "additionalProperties": false
     }"#,
     paths: &["path"],
+    opt_in: false,
     kind: Kind::Worker(run),
 };
 

@@ -1,9 +1,12 @@
 //! The built-in tools as data, one file each, and what the file tools do inside the sandbox. It
 //! must never know how a tool is contained.
 
+mod edit_file;
 mod exec;
 mod list_files;
 mod read_file;
+mod search_files;
+mod shell;
 mod write_file;
 
 use serde_json::Value;
@@ -16,15 +19,26 @@ use crate::boundary::path::{FileError, Workspace};
 pub enum Kind {
     /// The runtime's own code, in a sandboxed process of its own.
     Worker(Operation),
-    /// The argument `argv` is executed in the sandbox.
-    Program,
+    /// A program that the arguments name is executed in the sandbox.
+    Program(Argv),
 }
 
 /// What a file tool does, inside the sandbox: arguments to an answer.
 pub type Operation = fn(&Workspace, &Value) -> Result<Value, FileError>;
 
+/// The program and its arguments, of the arguments of a call.
+pub type Argv = fn(&Value) -> Vec<String>;
+
 /// Every built-in tool. The order is the order in which models see them.
-pub const ALL: &[&Tool] = &[&read_file::TOOL, &write_file::TOOL, &list_files::TOOL, &exec::TOOL];
+pub const ALL: &[&Tool] = &[
+    &read_file::TOOL,
+    &write_file::TOOL,
+    &edit_file::TOOL,
+    &list_files::TOOL,
+    &search_files::TOOL,
+    &exec::TOOL,
+    &shell::TOOL,
+];
 
 /// The built-in tool with exactly this name.
 #[must_use]
@@ -47,21 +61,6 @@ pub(super) fn guess(name: &str, arguments: &Value) -> Option<&'static Tool> {
             None
         }
     })
-}
-
-/// The program and arguments of a call to a [`Kind::Program`] tool; anything that is no string is
-/// taken as its JSON text (which a schema never lets through).
-#[must_use]
-pub fn argv(arguments: &Value) -> Vec<String> {
-    let text = |item: &Value| match item {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    match arguments.get("argv") {
-        Some(Value::Array(items)) => items.iter().map(text).collect(),
-        Some(other) => vec![text(other)],
-        None => Vec::new(),
-    }
 }
 
 /// The text of an argument.
