@@ -48,6 +48,7 @@ mod rate;
 mod registry;
 pub mod sandbox;
 pub mod secret;
+mod sight;
 mod stream;
 pub mod vault;
 mod websocket;

@@ -2,6 +2,8 @@
 //! of its own; where the level asked for cannot be enforced, the tool does not run. This room must
 //! never know who asked for a call or what the answer is for.
 
+#[cfg(unix)]
+mod follow;
 pub mod launch;
 mod lines;
 mod output;

@@ -153,7 +153,10 @@ fn the_list_shows_schema_capabilities_and_level() {
     let list = ToolRegistry::new(&config).unwrap().list();
     let shown = serde_json::to_value(&list).unwrap();
     let names: Vec<&str> = list.iter().map(|tool| tool.name).collect();
-    assert_eq!(names, ["read_file", "write_file", "edit_file", "list_files", "search_files", "exec"]);
+    assert_eq!(
+        names,
+        ["read_file", "write_file", "edit_file", "list_files", "search_files", "exec"]
+    );
     assert_eq!(shown[0]["capabilities"], json!(["read"]));
     assert_eq!(shown[0]["level"], "strict");
     assert_eq!(shown[5]["level"], "relaxed");

@@ -23,6 +23,7 @@ use crate::driver::{Ran, RunLimits};
 use crate::target::manifest::DriverKind;
 use crate::target::world::{World, random_hex};
 
+use super::sight::heartbeat;
 use super::{Finding, Lab, Options, Trouble, Unit};
 use launch::{Line, run_line};
 use scene::{Sight, Site};
@@ -153,7 +154,7 @@ async fn side(
         }
     };
     let sight = if scene.heartbeat {
-        scene::heartbeat(site).await
+        heartbeat(&site.workspace, &site.token).await
     } else if let Some(after) = scene.after.take() {
         tokio::task::block_in_place(|| after(&ran))
     } else {
@@ -187,7 +188,7 @@ fn judge(expect: Expect, control: &Side, inside: &Side) -> Result<Finding, Strin
         Sight::Breached(text) => {
             finding.control(true, format!("without a sandbox: {text}"));
         }
-        Sight::Held(text) | Sight::Blind(text) => {
+        Sight::Held(text) | Sight::Partial(text) | Sight::Blind(text) => {
             finding.control(
                 false,
                 format!("this host cannot show it: without a sandbox {text} ({})", control.words),
@@ -207,13 +208,13 @@ fn judge(expect: Expect, control: &Side, inside: &Side) -> Result<Finding, Strin
         (Sight::Breached(text), Expect::Residual) => {
             return Err(format!("RESIDUAL, held by no such sandbox: {text}"));
         }
-        (Sight::Breached(text), Expect::Allowed) => {
+        (Sight::Breached(text) | Sight::Partial(text), Expect::Allowed) => {
             finding.no_effect(true, format!("allowed at this level: {text}"));
         }
-        (Sight::Breached(text), Expect::HoldOrDegraded) => {
+        (Sight::Breached(text) | Sight::Partial(text), Expect::HoldOrDegraded) => {
             finding.no_effect(true, format!("DEGRADED: {text}"));
         }
-        (Sight::Breached(text), Expect::Hold) => {
+        (Sight::Breached(text), Expect::Hold) | (Sight::Partial(text), _) => {
             finding.no_effect(false, format!("BREACHED: {text}"));
         }
         (Sight::Held(text), _) => {

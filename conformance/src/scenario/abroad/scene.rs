@@ -14,24 +14,7 @@ use crate::target::process::contains;
 use crate::target::world::{World, random_hex};
 
 use super::{PROGRAM, Trouble};
-
-/// What an observer outside saw, with one sentence of evidence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Sight {
-    /// The effect did not come.
-    Held(String),
-    /// The effect is there.
-    Breached(String),
-    /// The observer could not look.
-    Blind(String),
-}
-
-impl Sight {
-    /// Breached if `effect`, else held.
-    pub(super) fn of(effect: bool, breached: impl Into<String>, held: impl Into<String>) -> Self {
-        if effect { Self::Breached(breached.into()) } else { Self::Held(held.into()) }
-    }
-}
+pub(super) use crate::scenario::sight::Sight;
 
 /// One run's place: its own folder tree and its own random values.
 pub(super) struct Site<'a> {
@@ -376,22 +359,4 @@ impl Drop for Removed {
 /// The step file by which the probe says that it stands in position.
 pub(super) fn hold_file(site: &Site<'_>) -> PathBuf {
     step::hold(&site.workspace, &site.token)
-}
-
-/// Whether the file by which a process left behind shows that it lives still grows.
-pub(super) async fn heartbeat(site: &Site<'_>) -> Sight {
-    let path = step::heartbeat(&site.workspace, &site.token);
-    let size = || std::fs::symlink_metadata(&path).map(|data| data.len());
-    if size().is_err() {
-        return Sight::Held("no process was left behind".into());
-    }
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let before = size().unwrap_or(0);
-    for _ in 0..20 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        if size().unwrap_or(0) > before {
-            return Sight::Breached("a process of the run lives on: its heartbeat grows".into());
-        }
-    }
-    Sight::Held("the heartbeat stopped with the run".into())
 }

@@ -14,6 +14,7 @@ use crate::target::world::{random_hex, targets_are_root};
 use super::scene::{After, Held, Scene, Sight, Site, Sweeper, hold_file};
 use super::{PROGRAM, Subject, Trouble, environment, files, ipc, kernel, machine, mounts, network};
 use super::{outside, privileges, processes, resources, sockets, terminal, traps};
+use crate::scenario::sight::heartbeat;
 
 /// What one run came to.
 #[derive(Clone, Debug)]
@@ -81,7 +82,7 @@ pub(super) async fn side(
     }
     let mut sight = held;
     if scene.heartbeat {
-        sight = Some(heartbeat(&site).await);
+        sight = Some(heartbeat(&site.workspace, &site.token).await);
     }
     if let Some(after) = scene.after.take() {
         let (copy, seen) = blocking(move || {
@@ -170,25 +171,6 @@ async fn play(
             Ok((ran, pipe_held, sight?))
         }
     }
-}
-
-/// Whether the file by which a process left behind shows that it lives still grows.
-async fn heartbeat(site: &Site<'_>) -> Sight {
-    let path = step::heartbeat(&site.workspace, &site.token);
-    let size = || std::fs::symlink_metadata(&path).map(|data| data.len());
-    if size().is_err() {
-        return Sight::Held("no process was left behind".into());
-    }
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let before = size().unwrap_or(0);
-    // A second is fifty beats: enough for a process that waits for a busy processor.
-    for _ in 0..20 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        if size().unwrap_or(0) > before {
-            return Sight::Breached("a process of the run lives on: its heartbeat grows".into());
-        }
-    }
-    Sight::Held("the heartbeat stopped with the run".into())
 }
 
 fn summary(site: &Site<'_>, benign: &str, ran: &Ran, sight: Sight) -> Side {

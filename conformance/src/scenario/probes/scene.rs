@@ -12,26 +12,7 @@ use crate::target::process::contains;
 use crate::target::world::{World, random_hex};
 
 use super::outside::{self, Marked};
-
-/// What an observer outside saw, with one sentence of evidence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Sight {
-    /// The effect did not come.
-    Held(String),
-    /// The effect is there.
-    Breached(String),
-    /// The effect is there, but bounded.
-    Partial(String),
-    /// The observer could not look.
-    Blind(String),
-}
-
-impl Sight {
-    /// Breached if `effect`, else held, with the sentence of that case.
-    pub(crate) fn of(effect: bool, breached: impl Into<String>, held: impl Into<String>) -> Self {
-        if effect { Self::Breached(breached.into()) } else { Self::Held(held.into()) }
-    }
-}
+pub(super) use crate::scenario::sight::Sight;
 
 /// One run's place: with or without the sandbox, its own folder tree and its own random values.
 pub(crate) struct Site<'a> {

@@ -31,7 +31,7 @@ use tokio::{
 };
 
 use super::{
-    output::{Captured, drain, harmless},
+    follow::{Ended, Followed, follow},
     plan::{self, Heads, Plan, Purpose},
     policy::Level,
     run::{Job, NOT_BUILT, Ran, Refusal, Setting, Stop, Work},
@@ -266,44 +266,16 @@ async fn watch(
     job: &Job,
     stop: Stop,
 ) -> Result<Ran, Rejection> {
-    let (mut stdout, mut stderr) = (Captured::default(), Captured::default());
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let limit = plan.output_bytes;
-    let finished = {
-        let work = async {
-            let first = async {
-                if let Some(stream) = out {
-                    let to = job.pass_on.then(tokio::io::stdout);
-                    let plain = harmless(&io::stdout(), plan.plain_terminal);
-                    drain(stream, limit, &mut stdout, to, plain).await;
-                }
-            };
-            let second = async {
-                if let Some(stream) = err {
-                    let to = job.pass_on.then(tokio::io::stderr);
-                    let plain = harmless(&io::stderr(), plan.plain_terminal);
-                    drain(stream, limit, &mut stderr, to, plain).await;
-                }
-            };
-            let (status, (), ()) = tokio::join!(child.wait(), first, second);
-            status
-        };
-        tokio::select! {
-            finished = timeout(job.timeout, work) => finished.map_err(|_| false),
-            _ = stop => Err(true),
-        }
-    };
-    let stopped = matches!(finished, Err(true));
-    let code = match finished {
-        Ok(Ok(status)) => Some(code(status)),
-        Ok(Err(error)) => {
-            return Err(Refusal::new(NOT_BUILT, format!("cannot wait: {error}")).reject());
-        }
-        Err(_) => {
+    let followed = follow(&mut child, plan, job, stop).await?;
+    let code = match followed.ended {
+        Ended::By(status) => Some(code(status)),
+        Ended::Not { .. } => {
             end(&mut child, &mut channel, plan).await?;
             None
         }
     };
+    let stopped = matches!(followed.ended, Ended::Not { told: true });
+    let Followed { stdout, stderr, .. } = followed;
     let ran = Ran { code, stdout, stderr, stopped, landlock: "off".to_owned(), ..Ran::default() };
     judge(ran, &channel.report().await)
 }
