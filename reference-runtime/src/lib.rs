@@ -1,7 +1,7 @@
 //! The ClawProof reference runtime: an agent runtime in which five layers of defence are real.
 //!
 //! Rooms stand in one order and a room never names one to its right:
-//! `requirement, audit, boundary -> rate, vault, config -> registry, sandbox -> agent -> gateway`.
+//! `requirement, audit, boundary -> rate, vault, config, outbound -> registry, sandbox -> agent -> gateway`.
 //! `cargo xtask tidy` holds that order.
 
 pub mod requirement;
@@ -10,6 +10,7 @@ pub mod audit;
 pub mod boundary;
 
 pub mod config;
+mod outbound;
 pub mod rate;
 pub mod vault;
 

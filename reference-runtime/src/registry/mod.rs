@@ -93,6 +93,13 @@ pub struct Tool {
     pub kind: Kind,
 }
 
+impl Tool {
+    /// Whether it can do nothing without a network.
+    fn is_network_alone(&self) -> bool {
+        self.capabilities.has(Capability::Network) && !self.capabilities.has(Capability::Process)
+    }
+}
+
 /// One line of [`ToolRegistry::list`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Listing {
@@ -143,6 +150,9 @@ impl ToolRegistry {
         let mut tools = Vec::new();
         for tool in builtin::ALL.iter().copied() {
             let wanted = !tool.opt_in || config.tools.enabled.contains(tool.name);
+            // What does nothing but ask the network is there where the level leaves one.
+            let wanted =
+                wanted && (!tool.is_network_alone() || config.level(tool.name) != Level::Strict);
             if wanted && !config.tools.disabled.contains(tool.name) {
                 let schema = schema::Schema::new(tool.schema)?;
                 let (level, capabilities) = (config.level(tool.name), granted(tool, config)?);

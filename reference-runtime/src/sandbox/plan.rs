@@ -336,7 +336,7 @@ impl Plan {
                 close_descriptors: heads.fs,
                 rlimits: heads.res.then_some(RLIMITS),
                 landlock: landlock(network, write, facts, heads),
-                seccomp: groups(purpose, heads),
+                seccomp: groups(purpose, network, heads),
             },
             environment,
             directory,
@@ -426,7 +426,7 @@ fn landlock(network: bool, write: bool, facts: &Facts, heads: Heads) -> Option<L
     })
 }
 
-fn groups(purpose: Purpose, heads: Heads) -> Vec<Group> {
+fn groups(purpose: Purpose, network: bool, heads: Heads) -> Vec<Group> {
     let mut groups = Vec::new();
     if heads.kern {
         groups.extend([Group::Kernel, Group::Namespaces, Group::Keys]);
@@ -447,9 +447,9 @@ fn groups(purpose: Purpose, heads: Heads) -> Vec<Group> {
         groups.push(Group::Terminal);
     }
     if heads.net {
-        groups.push(match purpose {
-            Purpose::Worker => Group::AllSockets,
-            Purpose::Program => Group::Families,
+        groups.push(match (purpose, network) {
+            (Purpose::Worker, false) => Group::AllSockets,
+            (Purpose::Worker, true) | (Purpose::Program, _) => Group::Families,
         });
     }
     if purpose == Purpose::Worker && heads.proc {

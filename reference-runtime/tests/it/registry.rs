@@ -138,6 +138,19 @@ fn a_shell_exists_only_where_the_configuration_asks_for_it() {
 }
 
 #[test]
+fn a_tool_that_only_asks_the_network_exists_where_the_level_leaves_one() {
+    let page = json!({"url": "https://example.org/"});
+    let found = refused(&registry(), "http_fetch", page.clone());
+    assert_eq!(found, requirement::REGISTRY_ONLY_REGISTERED);
+    let mut config = Config::default();
+    config.sandbox.tools.insert("http_fetch".into(), Level::Relaxed);
+    let relaxed = ToolRegistry::new(&config).unwrap();
+    let authorised = relaxed.authorize(call("http_fetch", page)).unwrap();
+    assert!(authorised.capabilities().has(Capability::Network));
+    assert!(!authorised.capabilities().has(Capability::Write));
+}
+
+#[test]
 fn a_configuration_that_names_an_unknown_tool_is_refused() {
     let mut config = Config::default();
     config.sandbox.tools.insert("exce".into(), Level::None);

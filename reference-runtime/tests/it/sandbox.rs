@@ -168,6 +168,26 @@ fn a_shell_that_was_asked_for_is_contained_as_any_program() {
 }
 
 #[test]
+fn a_page_of_this_machine_is_not_fetched_although_the_network_is_there() {
+    let world = World::with(|config| {
+        config.sandbox.tools.insert("http_fetch".into(), Level::Relaxed);
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for (host, words) in [
+        ("127.0.0.1", "the address is not one of the public internet"),
+        ("localhost", "the page could not be fetched"),
+    ] {
+        let arguments = json!({ "url": format!("http://{host}:{port}/") });
+        let outcome = world.call("http_fetch", arguments).unwrap().into_inner();
+        assert!(!outcome.completed, "{outcome:?}");
+        assert_eq!(outcome.output["error"], words);
+    }
+    assert!(listener.accept().is_err(), "nobody called");
+}
+
+#[test]
 fn a_link_out_of_the_workspace_is_refused_by_the_worker() {
     let world = World::ready();
     symlink("/usr/lib/os-release", world.workspace().join("link")).unwrap();

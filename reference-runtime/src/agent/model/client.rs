@@ -1,17 +1,16 @@
-//! The way to a model's server: TLS with compiled-in roots (plain HTTP to this machine only), no
-//! redirect, no proxy, and a bound on what is read. It must never log or show the key, nor know
+//! The way to a model's server: TLS (plain HTTP to this machine only), no redirect, no proxy, and a
+//! bound on what is read. It must never log or show the key, nor know
 //! what a request or an answer says.
 
-use std::sync::Arc;
-
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Client, RequestBuilder, Response, Url, redirect};
+use reqwest::{Client, RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use super::events::Events;
 use crate::audit::Rejection;
 use crate::boundary::Limits;
 use crate::config;
+use crate::outbound;
 use crate::requirement;
 use crate::vault::ApiKey;
 
@@ -31,14 +30,8 @@ impl Server {
     /// The server that the configuration names, asked at `path` below its base URL.
     pub(super) fn new(config: &config::Model, path: &str) -> Result<Self, Rejection> {
         let url = endpoint(config.base_url.as_deref().unwrap_or_default(), path)?;
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls()?)
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .timeout(config.timeout)
-            .referer(false)
-            .build()
-            .map_err(unavailable)?;
+        let client = outbound::client().map_err(unavailable)?;
+        let client = client.timeout(config.timeout).build().map_err(unavailable)?;
         Ok(Self { client, url, key: None, fixed: &[] })
     }
 
@@ -158,16 +151,6 @@ fn endpoint(base: &str, path: &str) -> Result<Url, Rejection> {
         ));
     }
     Ok(url)
-}
-
-fn tls() -> Result<rustls::ClientConfig, Rejection> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(unavailable)?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }
 
 /// The refusal where a model cannot be reached or does not speak its protocol.

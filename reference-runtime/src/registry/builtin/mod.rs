@@ -3,6 +3,7 @@
 
 mod edit_file;
 mod exec;
+mod http_fetch;
 mod list_files;
 mod read_file;
 mod search_files;
@@ -38,6 +39,7 @@ pub const ALL: &[&Tool] = &[
     &search_files::TOOL,
     &exec::TOOL,
     &shell::TOOL,
+    &http_fetch::TOOL,
 ];
 
 /// The built-in tool with exactly this name.
