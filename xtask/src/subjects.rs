@@ -36,6 +36,9 @@ pub(crate) struct Install {
 pub(crate) struct Run {
     /// The subject.
     name: String,
+    /// Run it twice and end with 1 where a verdict of the second run is another.
+    #[arg(long)]
+    twice: bool,
     /// Handed on to `clawproof run` (`--case ID`, `--jobs N`, `--profile P`, ...).
     #[arg(last = true)]
     suite: Vec<String>,
@@ -207,7 +210,22 @@ fn put_to_the_suite(workspace: &Workspace, options: &Run) -> Result<(), Failure>
         ))
     })?;
     conformance::build(workspace)?;
-    suite(workspace, &known.file, &known.subject, &program, &options.suite)
+    let run = |report: &Path| suite(workspace, &known, &program, report, &options.suite);
+    let first = report(workspace, &options.name)?;
+    if !options.twice {
+        return run(&first);
+    }
+    let second = report(workspace, &format!("{}-again", options.name))?;
+    for place in [&first, &second] {
+        let _ = std::fs::remove_file(place);
+        // That the subject fails is no trouble here; that there is no report is.
+        match run(place) {
+            Err(failure) if !place.is_file() => return Err(failure),
+            _ => {}
+        }
+    }
+    let compare = workspace.program("release", "clawproof").args(["compare", "--verdicts"]);
+    compare.arg(&first).arg(&second).run()
 }
 
 /// Puts every installed subject to the suite and compares what was seen. What
@@ -227,7 +245,7 @@ pub(crate) fn league(workspace: &Workspace) -> Result<(), Failure> {
         let _ = std::fs::remove_file(&report);
         // A verdict against a subject is what a league is for: only a missing report is a trouble.
         let arguments = ["--quiet".to_owned()];
-        match suite(workspace, &known.file, &known.subject, &program, &arguments) {
+        match suite(workspace, &known, &program, &report, &arguments) {
             _ if report.is_file() => reports.push(report),
             Err(failure) => println!("{name}: {}", failure.sentence().unwrap_or("no report")),
             Ok(()) => println!("{name}: no report"),
@@ -259,17 +277,20 @@ fn report(workspace: &Workspace, name: &str) -> Result<PathBuf, Failure> {
 
 fn suite(
     workspace: &Workspace,
-    manifest: &Path,
-    subject: &Subject,
+    known: &Known,
     program: &Path,
+    report: &Path,
     arguments: &[String],
 ) -> Result<(), Failure> {
-    let name = manifest.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let report = report(workspace, &name)?;
     let mut suite = workspace.program("release", "clawproof").arg("run");
-    suite = suite.arg("--target").arg(manifest).arg("--json").arg(&report);
-    if subject.program.is_some() {
+    suite = suite.arg("--target").arg(&known.file).arg("--json").arg(report);
+    if known.subject.program.is_some() {
         suite = suite.arg("--bin").arg(program);
+    }
+    if bubblewrap::is_root() {
+        suite = suite.arg("--own-namespaces");
+    } else {
+        eprintln!("not root: the subject shares this host's network, its proxies point nowhere");
     }
     let outcome = suite.args(arguments).run();
     eprintln!("report: {}", report.display());

@@ -49,6 +49,10 @@ pub struct Own {
     pub root: bool,
     /// A network of its own, with nothing in it.
     pub network: bool,
+    /// Whether the loopback interface of that network is brought up.
+    pub loopback: bool,
+    /// A file that stands in the place of `/etc/passwd`.
+    pub passwd: Option<PathBuf>,
     /// A network of its own, with a listener in it.
     pub listener: Option<Listener>,
     /// Folders that are replaced by ones in memory to which everybody may write.
@@ -173,7 +177,13 @@ impl Own {
         if let Some(place) = &self.synthetic {
             new_root(place)?;
         }
+        if let Some(passwd) = &self.passwd {
+            bind(passwd, Path::new("/etc/passwd"))?;
+        }
         std::env::set_current_dir(folder)?;
+        if self.loopback {
+            perl(LOOPBACK, &[]).and_then(finish)?;
+        }
         if let Some(listener) = &self.listener {
             listener.start()?;
         }
@@ -210,6 +220,12 @@ fn new_root(place: &Path) -> io::Result<()> {
     umount2(".", MntFlags::MNT_DETACH)?;
     std::env::set_current_dir("/")
 }
+
+/// A call that no safe crate reaches: SIOCSIFFLAGS.
+const LOOPBACK: &str = r#"
+    socket(my $s, 2, 2, 0) or die "socket: $!\n";
+    my $up = pack("a16 s x22", "lo", 0x49);
+    ioctl($s, 0x8914, $up) or die "up: $!\n";"#;
 
 /// Two calls that no safe crate reaches: SIOCSIFFLAGS and SIOCSIFADDR.
 const INTERFACE: &str = r#"

@@ -208,6 +208,8 @@ fn print_of_all(name: &str, parent_first: bool) -> io::Result<String> {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()) && *pid != own)
         .collect();
+    // The youngest first: where output is cut, it is what a run has just started that is left.
+    pids.sort_by_key(|pid| std::cmp::Reverse(pid.parse::<u32>().unwrap_or(0)));
     if parent_first {
         pids.insert(0, std::os::unix::process::parent_id().to_string());
     }

@@ -48,6 +48,9 @@ pub(crate) struct CompareArgs {
     /// Also show what is the same everywhere.
     #[arg(long)]
     all: bool,
+    /// Of runs of one target: say where they came to other verdicts, and end with 1 if they did.
+    #[arg(long, conflicts_with_all = ["all", "html"])]
+    verdicts: bool,
     /// Also write the comparison as one HTML page that needs no network.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -123,6 +126,16 @@ pub(crate) fn convert(args: &ReportArgs) -> Said {
 /// Shows reports side by side.
 pub(crate) fn compare(args: &CompareArgs) -> Said {
     let reports = load(&args.reports)?;
+    if args.verdicts {
+        let found = compare::differences(&reports).map_err(usage)?;
+        if found.is_empty() {
+            let count = reports.first().map_or(0, |report| report.cases.len());
+            println!("the same verdicts in {} runs of {count} cases", reports.len());
+            return Ok(ExitCode::SUCCESS);
+        }
+        crate::print(found.iter().cloned());
+        return Err((Exit::Failed, format!("{} verdicts differ", found.len())));
+    }
     if let Some(path) = &args.html {
         let page = compare::html(&reports).map_err(|words| (Exit::Harness, words))?;
         save(path, page.as_bytes())?;

@@ -13,6 +13,7 @@ use clawproof::run::{Plan, Progress, Shard, run};
 use clawproof::scenario::Lab;
 use clawproof::target::binary::Program;
 use clawproof::target::manifest::{DriverKind, Manifest};
+use clawproof::target::namespaces;
 use clawproof::target::shipped;
 use clawproof::target::template::nearest;
 use clawproof::verdict::Exit;
@@ -77,6 +78,10 @@ pub(crate) struct RunArgs {
     /// well; refusing to run anything is the other right answer.
     #[arg(long)]
     as_root: bool,
+    /// Where this is root: run everything in namespaces of its own, with a network in which there is
+    /// nothing but loopback, so that no target reaches out.
+    #[arg(long)]
+    own_namespaces: bool,
     /// Show no progress.
     #[arg(long)]
     quiet: bool,
@@ -92,6 +97,10 @@ pub(crate) struct RunArgs {
 
 /// Attacks a target and says what held.
 pub(crate) fn attack(args: &RunArgs) -> Said {
+    if args.own_namespaces && !namespaces::entered() {
+        own_namespaces()?;
+    }
+    let _tidy = namespaces::tidy();
     if args.as_root {
         clawproof::target::world::keep_root();
         if !clawproof::target::world::targets_are_root() {
@@ -156,6 +165,15 @@ pub(crate) fn attack(args: &RunArgs) -> Said {
     let evidence = args.evidence || !args.cases.is_empty();
     let shown = Shown { again: &again, manifest: &args.target, evidence };
     finish(report, baseline.as_ref(), &args.files, &args.sign, key.as_ref(), &shown)
+}
+
+/// Starts this program again in namespaces of its own; comes back only where that fails.
+fn own_namespaces() -> Result<std::convert::Infallible, (Exit, String)> {
+    #[cfg(target_os = "linux")]
+    let probe = clawproof::scenario::probes::binary().map_err(usage)?;
+    #[cfg(not(target_os = "linux"))]
+    let probe = PathBuf::new();
+    namespaces::enter(&probe).map_err(usage)
 }
 
 /// The digests of what this run is made with.
@@ -297,6 +315,9 @@ fn again(args: &RunArgs, plan: &Plan) -> String {
         add("knockout", id.clone());
     }
     add("seed", plan.seed.to_string());
+    if args.own_namespaces {
+        line.push_str(" --own-namespaces");
+    }
     line
 }
 

@@ -7,6 +7,7 @@ use crate::target::instance::Instance;
 use crate::target::manifest::DriverKind;
 use crate::target::world::random_hex;
 
+use super::acp::Acp;
 use super::http::Reply;
 use super::oneshot::OneShot;
 use super::process::Adapted;
@@ -24,6 +25,7 @@ impl Cli {
     pub fn of(instance: &Instance) -> Option<Self> {
         let way: Arc<dyn Converse> = match instance.manifest().driver {
             DriverKind::Cli => Arc::new(OneShot::of(instance)?),
+            DriverKind::Acp => Arc::new(Acp::of(instance)?),
             DriverKind::Process => Arc::new(Adapted::of(instance)?),
             DriverKind::Rpc | DriverKind::Launcher => return None,
         };

@@ -1,6 +1,7 @@
 //! Room: driver. How a target's surfaces are reached. A driver carries bytes there and back;
 //! it must never know what is expected of the answer.
 
+pub mod acp;
 pub mod cli;
 pub mod http;
 #[cfg(target_os = "linux")]
@@ -89,6 +90,10 @@ pub trait Confine: Send + Sync {
     /// The workspace, as the host sees it.
     fn workspace(&self) -> &Path;
 }
+
+/// The header of a [`http::Reply`] by which a driver says that the target asked for leave, and what
+/// it was told.
+pub const APPROVAL: &str = "x-approval-asked";
 
 /// A way to hand user messages to a target that has no HTTP calls of its own.
 pub trait Converse: std::fmt::Debug + Send + Sync {

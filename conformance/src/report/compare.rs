@@ -11,6 +11,7 @@ use super::json::{Report, word};
 use super::terminal::{safe, title};
 use crate::run::RequirementResult;
 use crate::spec::{Layer, Level};
+use crate::verdict::Verdict;
 
 /// What stands where a report does not ask for a requirement.
 const NOT_ASKED: &str = "not-asked";
@@ -148,6 +149,49 @@ pub fn terminal(reports: &[Report], all: bool) -> String {
     out
 }
 
+/// Where runs of one target came to other verdicts, each as one line: first of requirements, then of
+/// cases. A case that one run has and another has not is a difference too.
+///
+/// # Errors
+/// The reports are not of one target, or not of one set of requirements; in one sentence.
+pub fn differences(reports: &[Report]) -> Result<Vec<String>, String> {
+    let one = |what: &str, of: fn(&Report) -> &str| -> Result<(), String> {
+        let values: BTreeSet<&str> = reports.iter().map(of).collect();
+        let list = values.iter().map(|value| safe(value)).collect::<Vec<_>>().join("; ");
+        if values.len() < 2 {
+            Ok(())
+        } else {
+            Err(format!("these reports are of several {what}: {list}"))
+        }
+    };
+    one("targets", |it| &it.target.name)?;
+    one("programs", |it| &it.target.program)?;
+    one("manifests", |it| &it.target.manifest)?;
+    one("revisions", |it| &it.revision)?;
+    let mut found = Vec::new();
+    for (row, cells) in rows(reports) {
+        let words: Vec<&str> = cells.iter().map(|it| cell(*it)).collect();
+        differs(&mut found, "requirement", &row.id, &words);
+    }
+    let cases: Vec<BTreeMap<&str, Verdict>> = reports
+        .iter()
+        .map(|report| report.cases.iter().map(|it| (it.case.as_str(), it.verdict)).collect())
+        .collect();
+    let ids: BTreeSet<&str> = cases.iter().flat_map(BTreeMap::keys).copied().collect();
+    for id in ids {
+        let verdict =
+            |run: &BTreeMap<&str, Verdict>| run.get(id).map_or("not-run", |it| word(Some(*it)));
+        differs(&mut found, "case", id, &cases.iter().map(verdict).collect::<Vec<_>>());
+    }
+    Ok(found)
+}
+
+fn differs(found: &mut Vec<String>, what: &str, id: &str, words: &[&str]) {
+    if words.iter().collect::<BTreeSet<_>>().len() > 1 {
+        found.push(format!("{what} {}: {}", safe(id), words.join(", ")));
+    }
+}
+
 /// The comparison as a page that needs no network.
 ///
 /// # Errors
@@ -204,7 +248,6 @@ pub fn html(reports: &[Report]) -> Result<String, String> {
 mod tests {
     use super::*;
     use crate::report::sample::report;
-    use crate::verdict::Verdict;
 
     fn two() -> [Report; 2] {
         let mut other = report();
@@ -225,6 +268,21 @@ mod tests {
         let same = terminal(&[report(), report()], false);
         assert!(same.contains("2 requirements have the same verdict"), "{same}");
         assert!(same.contains("reference (2)"), "{same}");
+    }
+
+    #[test]
+    fn two_runs_of_one_target_differ_where_a_verdict_does_and_nowhere_else() {
+        let mut other = report();
+        other.seed += 1;
+        other.cases[0].reason = "other words".to_owned();
+        assert_eq!(differences(&[report(), other.clone()]), Ok(Vec::new()));
+        other.requirements[0].verdict = Some(Verdict::Inconclusive);
+        let gone = other.cases.pop().unwrap();
+        let found = differences(&[report(), other.clone()]).unwrap();
+        assert!(found[0].starts_with("requirement input.utf8: pass, inconclusive"), "{found:?}");
+        assert!(found[1].contains(&gone.case) && found[1].ends_with("not-run"), "{found:?}");
+        other.target.program = "another".to_owned();
+        assert!(differences(&[report(), other]).unwrap_err().contains("several programs"));
     }
 
     #[test]

@@ -57,8 +57,6 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::target::manifest::DriverKind;
-
 pub use finding::{Finding, Trouble};
 pub use lab::{Lab, Options, Target, ToolRun};
 
@@ -115,10 +113,8 @@ pub fn units(lab: &Lab) -> Vec<Unit> {
             run: Arc::new(move || run(lab.clone())),
         }
     });
-    let mut units: Vec<Unit> = match lab.manifest().driver {
-        DriverKind::Rpc | DriverKind::Cli | DriverKind::Process => scenarios.collect(),
-        DriverKind::Launcher => Vec::new(),
-    };
+    let launcher = lab.manifest().driver.is_launcher();
+    let mut units: Vec<Unit> = if launcher { Vec::new() } else { scenarios.collect() };
     #[cfg(target_os = "linux")]
     units.extend(probes::units(lab));
     #[cfg(any(target_os = "macos", windows))]

@@ -27,6 +27,9 @@ pub struct Environment {
     /// The version of Landlock's interface that the kernel enforces; none where it has none.
     #[serde(default)]
     pub landlock: Option<u32>,
+    /// Which network the run had: `loopback alone`, or the host's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub network: String,
     /// The programs that the manifest needs or starts with, such as `bwrap`.
     #[serde(default)]
     pub programs: BTreeMap<String, Tool>,
@@ -56,6 +59,7 @@ impl Environment {
             uid: target_uid(),
             lsm: read("/sys/kernel/security/lsm"),
             landlock: landlock(),
+            network: super::namespaces::network(),
             programs: names.filter_map(|name| Some((name.clone(), tool(name)?))).collect(),
         }
     }

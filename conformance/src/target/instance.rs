@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-use super::manifest::{Command, DriverKind, Manifest};
+use super::manifest::{Command, Manifest};
 use super::prepared::{Once, Prepared};
 use super::process::{self, Ended, Process};
 use super::template::{TemplateError, Vars};
@@ -150,7 +150,7 @@ impl Instance {
         loop {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             // Its driver starts it when the first message comes.
-            if matches!(manifest.driver, DriverKind::Cli | DriverKind::Process) {
+            if manifest.driver.starts_late() {
                 let (process, workspace) = (Mutex::new(None), world.workspace());
                 return Ok(Self {
                     manifest,
@@ -372,7 +372,14 @@ fn environment(plan: &Plan, vars: &Vars) -> Result<BTreeMap<String, String>, Sta
 }
 
 fn write_config(plan: &Plan, world: &World, vars: &mut Vars) -> Result<(), StartError> {
-    let Some(config) = &plan.manifest.config else { return Ok(()) };
+    let Some(config) = &plan.manifest.config else {
+        // What cannot be changed must not be taken for changed.
+        return match plan.patches.first() {
+            Some(name) => Err(StartError::Unsupported(format!("config patch `{name}`"))),
+            None if !plan.merges.is_empty() => Err(StartError::Unsupported("[config]".to_owned())),
+            None => Ok(()),
+        };
+    };
     let path = PathBuf::from(vars.fill_text(&config.path)?);
     vars.set("CONFIG", path.to_string_lossy().into_owned());
     let parse = |what: &str, text: &str| -> Result<Value, StartError> {

@@ -44,6 +44,19 @@ pub enum DriverKind {
     Cli,
     /// An adapter that speaks the suite's JSON-lines protocol on its standard streams.
     Process,
+    /// An agent that speaks the Agent Client Protocol on its standard streams.
+    Acp,
+}
+
+/// How an agent is answered that asks its user for leave to run a tool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Approval {
+    /// No.
+    #[default]
+    Deny,
+    /// Yes, this once.
+    Allow,
 }
 
 impl DriverKind {
@@ -51,6 +64,12 @@ impl DriverKind {
     #[must_use]
     pub fn is_launcher(self) -> bool {
         self == Self::Launcher
+    }
+
+    /// Whether its driver starts it when the first message comes.
+    #[must_use]
+    pub fn starts_late(self) -> bool {
+        matches!(self, Self::Cli | Self::Process | Self::Acp)
     }
 }
 
@@ -102,7 +121,10 @@ pub struct Manifest {
     /// The command whose standard output is the access token (run before the target starts).
     #[serde(default)]
     pub token: Option<Command>,
-    /// How the server, or the adapter of `driver = "process"`, is started.
+    /// For `driver = "acp"`: how the agent is answered that asks for leave to run a tool.
+    #[serde(default)]
+    pub approval: Approval,
+    /// How the server is started; for `driver = "process"` the adapter, for `acp` the agent.
     #[serde(default)]
     pub start: Option<Command>,
     /// How long the target may take to be ready, in seconds.
@@ -386,8 +408,9 @@ impl Manifest {
             DriverKind::Rpc if self.start.is_none() => {
                 return Err("driver = \"rpc\" needs a [start] with its argv".to_owned());
             }
-            DriverKind::Process if self.start.is_none() => {
-                return Err("driver = \"process\" needs a [start] with its argv".to_owned());
+            DriverKind::Process | DriverKind::Acp if self.start.is_none() => {
+                let name = if self.driver == DriverKind::Acp { "acp" } else { "process" };
+                return Err(format!("driver = \"{name}\" needs a [start] with its argv"));
             }
             DriverKind::Cli if self.message.is_none() => {
                 return Err("driver = \"cli\" needs a [message] with its argv".to_owned());

@@ -5,6 +5,7 @@ pub mod binary;
 pub mod host;
 pub mod instance;
 pub mod manifest;
+pub mod namespaces;
 pub mod prepared;
 pub mod process;
 pub mod shipped;

@@ -13,6 +13,8 @@ pub const MANIFESTS: &[(&str, &str)] = &[
     ("codex-sandbox", include_str!("../../targets/codex-sandbox.toml")),
     ("nanobot", include_str!("../../targets/nanobot.toml")),
     ("nanobot-bwrap", include_str!("../../targets/nanobot-bwrap.toml")),
+    ("opencode", include_str!("../../targets/opencode.toml")),
+    ("sandlock", include_str!("../../targets/sandlock.toml")),
     ("pi", include_str!("../../targets/pi.toml")),
     ("proot", include_str!("../../targets/proot.toml")),
     ("srt", include_str!("../../targets/srt.toml")),

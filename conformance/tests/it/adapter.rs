@@ -166,14 +166,24 @@ fn each_way_to_break_the_protocol_is_named_and_ends_with_1_in_bounded_time() {
 
 /// Plays cases on the target behind an adapter.
 fn run(folder: &Path, arguments: &[&str], cases: &[&str]) -> (Option<i32>, Option<Report>) {
+    run_by("driver = \"process\"", folder, arguments, cases)
+}
+
+/// The same, by another driver.
+fn run_by(
+    driver: &str,
+    folder: &Path,
+    arguments: &[&str],
+    cases: &[&str],
+) -> (Option<i32>, Option<Report>) {
     let argv: Vec<String> = arguments.iter().map(|word| format!("{word:?}")).collect();
     let manifest = format!(
         r#"
 name = "behind-an-adapter"
-driver = "process"
+{driver}
 profiles = ["sandbox", "registry"]
 [start]
-argv = ["/usr/bin/env", "PYTHONDONTWRITEBYTECODE=1", "/usr/bin/python3", {}]
+argv = ["/usr/bin/env", "PYTHONDONTWRITEBYTECODE=1", "MODEL=${{MODEL_URL}}", "/usr/bin/python3", {}]
 [tools.read]
 name = "read"
 arguments = {{ path = "${{path}}" }}
@@ -251,5 +261,94 @@ fn an_adapter_that_is_broken_passes_nothing_and_holds_nothing_up() {
             report.iter().flat_map(|it| &it.cases).filter(|it| it.verdict == Verdict::Pass);
         assert_eq!(passed.count(), 0, "{how}");
         assert!(begun.elapsed() < Duration::from_secs(200), "{how} took {:?}", begun.elapsed());
+    }
+}
+
+/// The example's agent behind the Agent Client Protocol. `--ask`: it asks for leave first; `--hang`,
+/// `--flood`, `--die`: it does so at a prompt; `--no-tools`: it offers none.
+#[cfg(target_os = "linux")]
+const ACP: &str = r#"
+import json, sys, os, time
+import example
+def say(frame):
+    print(json.dumps({"jsonrpc": "2.0", **frame}), flush=True)
+sandbox = sys.argv[sys.argv.index("--") + 1:] if "--" in sys.argv else []
+agent = example.Example(sandbox, True)
+if "--no-tools" in sys.argv:
+    agent.tools = [{**agent.tools[0], "name": "other"}]
+    agent.tool = lambda name, arguments: "there is no such tool"
+elif "--ask" in sys.argv:
+    free = agent.tool
+    def asked(name, arguments):
+        options = [{"optionId": "y", "name": "Yes", "kind": "allow_once"}, {"optionId": "n", "name": "No", "kind": "reject_once"}]
+        say({"id": "leave", "method": "session/request_permission", "params": {"sessionId": "s1", "toolCall": {"toolCallId": "1"}, "options": options}})
+        while True:
+            answer = json.loads(sys.stdin.readline())
+            if answer.get("id") == "leave":
+                break
+        if answer["result"]["outcome"].get("optionId") != "y":
+            return "the user said no"
+        return free(name, arguments)
+    agent.tool = asked
+for line in sys.stdin:
+    frame = json.loads(line)
+    method, params = frame["method"], frame.get("params", {})
+    result = {}
+    if method == "initialize":
+        url = os.environ["MODEL"]
+        result = {"protocolVersion": 1, "agentCapabilities": {}}
+    elif method == "session/new":
+        agent.begin({"workspace": params["cwd"], "model": {"url": os.environ["MODEL"], "key": "none"}})
+        result = {"sessionId": agent.create_session()}
+    elif method == "session/prompt":
+        say({"id": 7, "method": "fs/read_text_file", "params": {"path": "/etc/passwd"}})
+        refused = json.loads(sys.stdin.readline())
+        assert refused["error"]["code"] == -32601
+        if "--hang" in sys.argv:
+            time.sleep(600)
+        if "--die" in sys.argv:
+            os._exit(3)
+        while "--flood" in sys.argv:
+            say({"method": "session/update", "params": {"update": {"sessionUpdate": "x"}}})
+        words = agent.message(params["sessionId"], params["prompt"][0]["text"])
+        update = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": words}}
+        say({"method": "session/update", "params": {"sessionId": "s1", "update": update}})
+        result = {"stopReason": "end_turn"}
+    say({"id": frame["id"], "result": result})
+"#;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_agent_of_an_editor_fails_without_a_boundary_and_its_outcomes_are_told_apart() {
+    if !python() {
+        return;
+    }
+    let folder = folder(ACP);
+    let agent = text(folder.path().join("broken.py"));
+    let boundary: Vec<&str> = BOUNDARY.split_whitespace().collect();
+    let probe = ["probe:net.tcp4"];
+    let deny = "driver = \"acp\"";
+    let allow = "driver = \"acp\"\napproval = \"allow\"";
+    let seen = |driver: &str, more: &[&str]| {
+        let arguments = [&[&*agent], more].concat();
+        let (_, report) = run_by(driver, folder.path(), &arguments, &probe);
+        let case = report.unwrap().cases.remove(0);
+        (case.verdict, format!("{} | {}", case.reason, case.evidence.join(" | ")))
+    };
+    let (verdict, said) = seen(deny, &[]);
+    assert!(verdict == Verdict::Fail && said.contains("outcome: ran free"), "{said}");
+    let tight = [&["--"], boundary.as_slice()].concat();
+    let (verdict, said) = seen(deny, &tight);
+    assert!(verdict == Verdict::Pass && said.contains("outcome: ran confined"), "{said}");
+    let (verdict, said) = seen(deny, &["--ask"]);
+    assert!(verdict == Verdict::Fail, "{said}");
+    assert!(said.contains("approval asked: leave was asked for 1 times, answered: deny"), "{said}");
+    let (_, said) = seen(allow, &["--ask"]);
+    assert!(said.contains("outcome: ran free"), "{said}");
+    let (verdict, said) = seen(deny, &["--no-tools"]);
+    assert!(verdict == Verdict::Unsupported && said.contains("not offered: `exec`"), "{said}");
+    for (how, words) in [("--die", "no answer"), ("--flood", "no answer")] {
+        let (verdict, said) = seen(deny, &[how]);
+        assert!(verdict == Verdict::Fail && said.contains(words), "{how}: {said}");
     }
 }

@@ -9,6 +9,7 @@ mod browser;
 mod command;
 mod corpus;
 mod fake;
+mod model;
 mod null_subjects;
 #[cfg(target_os = "linux")]
 mod probes;

@@ -208,6 +208,9 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     let tools = environment.programs.iter();
     let tools: Vec<String> = tools.map(|(name, it)| format!("{name}: {}", it.version)).collect();
     facts.push(("Host", tools.join("; ")));
+    if !environment.network.is_empty() {
+        facts.push(("Network", environment.network.clone()));
+    }
     if !report.left_out.is_empty() {
         facts.push(("Left out", report.left_out.join(", ")));
     }

@@ -68,7 +68,7 @@ pub async fn case(lab: &Lab, probe: &'static Probe) -> Result<Finding, Trouble> 
             let line = Line::of(lab, &site)?;
             side(probe, &site, Through::Line(&line)).await?
         }
-        DriverKind::Rpc | DriverKind::Cli | DriverKind::Process => {
+        _ => {
             let target = lab.instance(Options::default()).await?;
             let site = Site::new(target.world(), &program, "")?;
             side(probe, &site, Through::Agent(&target)).await?

@@ -16,6 +16,7 @@ use crate::verdict::Leg;
 
 use super::{Finding, Lab, Options, Target, Trouble, Unit};
 
+mod agent;
 mod environment;
 mod files;
 mod ipc;
@@ -30,10 +31,12 @@ mod privileges;
 mod processes;
 mod resources;
 mod scene;
+mod separation;
 mod sockets;
 mod terminal;
 mod traps;
 
+use agent::{Agent, Outcome};
 use play::{Side, side, unstaged, words};
 use scene::Sight;
 
@@ -182,6 +185,8 @@ pub struct Pool {
     /// Why the launcher runs nothing at all, looked at once for each level.
     useless: Arc<[OnceCell<Option<String>>; 2]>,
     controls: Arc<Mutex<BTreeMap<&'static str, KeptControl>>>,
+    /// Whether a process inside is like any other of its user, looked at once for each level.
+    alike: Arc<[OnceCell<Option<bool>>; 2]>,
 }
 
 /// A control that is run at its first use.
@@ -196,6 +201,7 @@ impl Pool {
             idle: Arc::default(),
             useless: Arc::default(),
             controls: Arc::default(),
+            alike: Arc::default(),
         }
     }
 
@@ -207,9 +213,7 @@ impl Pool {
             DriverKind::Launcher => {
                 manifest.launcher.as_ref().is_some_and(|launcher| launcher.relaxed.is_some())
             }
-            DriverKind::Rpc | DriverKind::Cli | DriverKind::Process => {
-                manifest.config.as_ref().is_some_and(|it| it.patches.contains_key(RELAXED))
-            }
+            _ => manifest.config.as_ref().is_some_and(|it| it.patches.contains_key(RELAXED)),
         }
     }
 
@@ -251,6 +255,30 @@ impl Pool {
             _ if first.absent => Ok(first.clone()),
             _ => control(probe, program).await,
         }
+    }
+}
+
+/// The probe that only stands still, so that its process can be looked at.
+const STANDS: &str = "kern.caps";
+
+impl Pool {
+    /// Whether a process inside is like any other process of its user; looked at once for each level.
+    async fn alike(
+        &self,
+        asked: Asked,
+        subject: &Subject<'_>,
+        program: &Path,
+    ) -> Result<Option<bool>, Trouble> {
+        let [usual, looser] = self.alike.as_ref();
+        let cell = if asked == Asked::Relaxed { looser } else { usual };
+        let look = async || match all().find(|probe| probe.id == STANDS) {
+            // As root every process may do it, so there is nothing to tell apart.
+            Some(probe) if !targets_are_root() => {
+                Ok::<_, Trouble>(side(probe, subject, program, false).await?.alike)
+            }
+            _ => Ok(None),
+        };
+        cell.get_or_try_init(look).await.copied()
     }
 }
 
@@ -300,20 +328,23 @@ async fn once(pool: &Pool, probe: &'static Probe, asked: Asked) -> Result<Findin
             let said = manifest.launcher.as_ref().and_then(|launcher| launcher.level.as_deref());
             let level =
                 if relaxed || said == Some("relaxed") { Level::Relaxed } else { Level::Strict };
-            run(pool, probe, &Subject::launcher(&launcher, &world, level), &program).await
+            let subject = Subject::launcher(&launcher, &world, level);
+            run(pool, probe, asked, &subject, &program).await
         }
-        DriverKind::Rpc | DriverKind::Cli | DriverKind::Process => {
+        _ => {
             if let Some(reason) = needs::driver(probe) {
                 return Err(Trouble::NotApplicable(reason));
             }
             let target = pool.take(asked).await?;
+            let agent = Agent::new(&target);
             let subject = Subject {
-                confine: &target,
+                confine: &agent,
                 launcher: None,
+                agent: Some(&agent),
                 world: target.world(),
                 level: if relaxed { Level::Relaxed } else { Level::Strict },
             };
-            let found = run(pool, probe, &subject, &program).await;
+            let found = run(pool, probe, asked, &subject, &program).await;
             pool.give_back(asked, target).await;
             found
         }
@@ -334,6 +365,7 @@ async fn useless(launcher: &Launcher<'_>) -> Result<Option<String>, Trouble> {
 pub struct Subject<'a> {
     confine: &'a dyn Confine,
     launcher: Option<&'a Launcher<'a>>,
+    agent: Option<&'a Agent<'a>>,
     world: &'a World,
     level: Level,
 }
@@ -342,7 +374,7 @@ impl<'a> Subject<'a> {
     /// A launcher in its world.
     #[must_use]
     pub fn launcher(launcher: &'a Launcher<'a>, world: &'a World, level: Level) -> Self {
-        Self { confine: launcher, launcher: Some(launcher), world, level }
+        Self { confine: launcher, launcher: Some(launcher), agent: None, world, level }
     }
 }
 
@@ -353,6 +385,7 @@ impl<'a> Subject<'a> {
 async fn run(
     pool: &Pool,
     probe: &'static Probe,
+    asked: Asked,
     subject: &Subject<'_>,
     program: &Path,
 ) -> Result<Finding, Trouble> {
@@ -370,8 +403,37 @@ async fn run(
     }
     let _turn = needs::turn(probe).await?;
     let control = pool.control(probe, program).await?;
-    let inside = side(probe, subject, program, false).await?;
-    judge(subject.level.expects(probe), &control, &inside)
+    let (inside, outcome) = match (side(probe, subject, program, false).await, subject.agent) {
+        (Ok(inside), Some(agent)) => {
+            let outcome = agent.outcome(Some(&inside));
+            (inside, outcome)
+        }
+        (Ok(inside), None) => {
+            let outcome = agent::of_launcher(&inside);
+            (inside, outcome)
+        }
+        (Err(Trouble::Target(words)), Some(agent)) => {
+            return Err(match agent.outcome(None) {
+                outcome @ Outcome::NotOffered(_) => Trouble::Unsupported(outcome.to_string()),
+                outcome => Trouble::Target(format!("{outcome} ({words})")),
+            });
+        }
+        (Err(trouble), _) => return Err(trouble),
+    };
+    if let Outcome::NotOffered(_) = outcome {
+        return Err(Trouble::Unsupported(outcome.to_string()));
+    }
+    if let (Control::Root, Sight::Held(text)) = (probe.control, &inside.sight)
+        && pool.alike(asked, subject, program).await? == Some(true)
+    {
+        return Err(Trouble::NotApplicable(format!(
+            "{outcome}, but nothing separates what runs inside from any process of the user that it \
+             runs as, who may not do this anyway: {text}"
+        )));
+    }
+    let mut finding = judge(subject.level.expects(probe), &control, &inside)?;
+    finding.note(format!("outcome: {outcome}"));
+    Ok(finding)
 }
 
 fn judge(expect: Expect, control: &Side, inside: &Side) -> Result<Finding, Trouble> {

@@ -119,27 +119,58 @@ fn switch(path: &str) -> Option<i64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// A turn at what only one may do at a time on a machine: signalling all processes of a user, or
-/// taking memory. Kept by an abstract socket, which goes with the process that holds it.
+/// A turn at what only one may do at a time on a machine: signalling all processes of a user, taking
+/// memory, or setting the clock. Kept by a lock on a file, which goes with the process that holds it.
 #[derive(Debug)]
 pub(super) struct Turn {
-    _socket: Option<std::os::unix::net::UnixListener>,
+    _file: Option<fs::File>,
 }
 
 /// Waits for the probe's turn, where it needs one.
 pub(super) async fn turn(probe: &Probe) -> Result<Turn, Trouble> {
-    use std::os::linux::net::SocketAddrExt as _;
     let name = match probe.id {
-        "proc.kill-minus1" => "clawproof-turn-signals",
-        _ if probe.needs.contains(&Need::Memory) => "clawproof-turn-bombs",
-        _ => return Ok(Turn { _socket: None }),
+        "proc.kill-minus1" => "signals",
+        "time.clock" => "clock",
+        _ if probe.needs.contains(&Need::Memory) => "bombs",
+        _ => return Ok(Turn { _file: None }),
     };
-    let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+    // A file and no abstract socket: runs may stand in network namespaces of their own.
+    let file = lock_file(&std::env::temp_dir().join(format!("clawproof-turn-{name}")))?;
     for _ in 0..1200 {
-        if let Ok(socket) = std::os::unix::net::UnixListener::bind_addr(&address) {
-            return Ok(Turn { _socket: Some(socket) });
+        match file.try_lock() {
+            Ok(()) => return Ok(Turn { _file: Some(file) }),
+            Err(fs::TryLockError::WouldBlock) => {}
+            Err(fs::TryLockError::Error(error)) => return Err(error.into()),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err(Trouble::Harness(format!("waited a minute for another run to finish {}", probe.id)))
+}
+
+/// Opens the file for reading, which its lock is enough with, so that all users share one.
+fn lock_file(path: &Path) -> std::io::Result<fs::File> {
+    if let Ok(file) = fs::File::open(path) {
+        return Ok(file);
+    }
+    match fs::OpenOptions::new().write(true).create_new(true).open(path) {
+        // Another run was quicker.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => fs::File::open(path),
+        made => made,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holds_the_turn_until_it_lets_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("turn");
+        let (first, second) = (lock_file(&path).unwrap(), lock_file(&path).unwrap());
+        first.try_lock().unwrap();
+        assert!(matches!(second.try_lock(), Err(fs::TryLockError::WouldBlock)));
+        drop(first);
+        second.try_lock().unwrap();
+    }
 }

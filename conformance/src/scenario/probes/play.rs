@@ -13,7 +13,7 @@ use crate::target::world::{random_hex, targets_are_root};
 
 use super::scene::{After, Held, Scene, Sight, Site, Sweeper, hold_file};
 use super::{PROGRAM, Subject, Trouble, environment, files, ipc, kernel, machine, mounts, network};
-use super::{outside, privileges, processes, resources, sockets, terminal, traps};
+use super::{outside, privileges, processes, resources, separation, sockets, terminal, traps};
 use crate::scenario::sight::heartbeat;
 
 /// What one run came to.
@@ -27,6 +27,10 @@ pub(super) struct Side {
     pub(super) twin: bool,
     /// Whether it said that the kernel does not have such a thing; believed of a control alone.
     pub(super) absent: bool,
+    /// Whether the time limit ended it.
+    pub(super) timed_out: bool,
+    /// Whether its process was like any other of its user; see [`separation::alike`].
+    pub(super) alike: Option<bool>,
     pub(super) sight: Sight,
     /// Its own words and the launcher's, for people.
     pub(super) words: String,
@@ -66,7 +70,7 @@ pub(super) async fn side(
         params = format!("@{}", file.display());
     }
     let argv = vec![inside.to_string_lossy().into_owned(), probe.id.to_owned(), params];
-    let (mut ran, pipe_held, held) = play(subject, &site, &mut scene, &argv).await?;
+    let (mut ran, pipe_held, watched) = play(subject, &site, &mut scene, &argv).await?;
     while scene.racer.is_some() && !contains(&ran.stdout, reversed(&site.token).as_bytes()) {
         // Refused, as is right where a name was exchanged under it: once more, the last time in
         // peace, so that it is seen that it would have run.
@@ -80,7 +84,7 @@ pub(super) async fn side(
         ran.stdout.extend(again.stdout);
         ran.stderr.extend(again.stderr);
     }
-    let mut sight = held;
+    let Watched { mut sight, alike } = watched;
     if scene.heartbeat {
         sight = Some(heartbeat(&site.workspace, &site.token).await);
     }
@@ -90,13 +94,20 @@ pub(super) async fn side(
             (ran, seen)
         })
         .await?;
-        return Ok(summary(&site, &benign, &copy, seen));
+        return Ok(Side { alike, ..summary(&site, &benign, &copy, seen) });
     }
     let sight = sight.unwrap_or_else(|| {
         let text = "it was stopped before it stood in position".to_owned();
         if scene.must_stand { Sight::Blind(text) } else { Sight::Held(text) }
     });
-    Ok(summary(&site, &benign, &ran, sight))
+    Ok(Side { alike, ..summary(&site, &benign, &ran, sight) })
+}
+
+/// What was seen while the probe stood in position.
+#[derive(Default)]
+struct Watched {
+    sight: Option<Sight>,
+    alike: Option<bool>,
 }
 
 /// As whom the run is started: a control may need to be root, in namespaces of its own so that the
@@ -116,7 +127,7 @@ async fn play(
     site: &Site<'_>,
     scene: &mut Scene,
     argv: &[String],
-) -> Result<(Ran, bool, Option<Sight>), Trouble> {
+) -> Result<(Ran, bool, Watched), Trouble> {
     let limits = RunLimits { time: RUN_LIMIT, output: 70_000_000 };
     let during = scene.during.take();
     let interrupt = scene.interrupt;
@@ -144,9 +155,10 @@ async fn play(
             tokio::time::sleep(Duration::from_millis(150)).await;
         }
         let token = site.token.clone();
-        let (sight, probe) = blocking(move || {
+        let (watched, probe) = blocking(move || {
             let held = Held { marked: outside::marked(&token), token };
-            (during.map(|look| look(&held)), held.probe())
+            let alike = held.probe().and_then(separation::alike);
+            (Watched { sight: during.map(|look| look(&held)), alike }, held.probe())
         })
         .await?;
         if let (Some(breaker), Some(how), false) = (breaker, interrupt, early) {
@@ -155,7 +167,7 @@ async fn play(
             let release = step::release(&site.workspace, &site.token);
             site.world.write(&release, b"", 0o644)?;
         }
-        Ok::<_, Trouble>(sight)
+        Ok::<_, Trouble>(watched)
     };
     tokio::pin!(running, watching);
     tokio::select! {
@@ -163,12 +175,12 @@ async fn play(
             let (ran, pipe_held) = ran?;
             // What was interrupted first is looked at although it has ended.
             let late = early && hold_file(site).exists();
-            let sight = if late { watching.await? } else { None };
-            Ok((ran, pipe_held, sight))
+            let watched = if late { watching.await? } else { Watched::default() };
+            Ok((ran, pipe_held, watched))
         }
-        sight = &mut watching => {
+        watched = &mut watching => {
             let (ran, pipe_held) = running.await?;
-            Ok((ran, pipe_held, sight?))
+            Ok((ran, pipe_held, watched?))
         }
     }
 }
@@ -181,7 +193,8 @@ fn summary(site: &Site<'_>, benign: &str, ran: &Ran, sight: Sight) -> Side {
     let untried = br#""step":"ended","attempted":false"#;
     let attempted = !contains(&ran.stdout, untried);
     let absent = contains(&ran.stdout, br#""absent":true"#);
-    Side { started, attempted, twin, absent, sight, words: words(ran, &mark) }
+    let (timed_out, words) = (ran.timed_out, words(ran, &mark));
+    Side { started, attempted, twin, absent, timed_out, alike: None, sight, words }
 }
 
 /// The probe's last line and the first of the error output, for people to read.

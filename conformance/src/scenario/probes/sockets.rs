@@ -72,7 +72,13 @@ fn echoes() -> Option<u64> {
 
 /// The hardware address of an interface of the host as twelve hexadecimal digits.
 pub(super) fn hardware_address() -> Option<String> {
+    // /sys shows the interfaces of whoever mounted it, /proc those of this process's network.
+    let own = fs::read_to_string("/proc/self/net/dev").ok()?;
     fs::read_dir("/sys/class/net").ok()?.flatten().find_map(|entry| {
+        let name = format!("{}:", entry.file_name().to_string_lossy());
+        if !own.lines().any(|line| line.trim_start().starts_with(&name)) {
+            return None;
+        }
         let text = fs::read_to_string(entry.path().join("address")).ok()?;
         let address = text.trim().replace(':', "");
         (address.len() == 12 && address != "000000000000").then_some(address)

@@ -6,7 +6,7 @@ use super::answer::{Break, Said, ToolCall, halves};
 
 pub(super) fn whole(said: &Said<'_>) -> Vec<u8> {
     let (message, finish) = match said {
-        Said::Text(text) => (content(text), "stop"),
+        Said::Text(text) => (whole_content(text), "stop"),
         Said::Calls(calls, finished) => (tool_calls(calls), reason(*finished)),
         Said::Broken(_, call) => (tool_calls(std::slice::from_ref(*call)), "length"),
     };
@@ -111,13 +111,19 @@ fn content(text: &[u8]) -> Vec<u8> {
     [br#"{"role":"assistant","content":"#.as_slice(), &json_literal(text), b"}"].concat()
 }
 
+/// As [`content`], in an answer that is no stream.
+fn whole_content(text: &[u8]) -> Vec<u8> {
+    let head = br#"{"role":"assistant","refusal":null,"content":"#;
+    [head.as_slice(), &json_literal(text), b"}"].concat()
+}
+
 fn tool_calls(calls: &[ToolCall]) -> Vec<u8> {
-    let mut out = br#"{"role":"assistant","content":null,"tool_calls":["#.to_vec();
+    let mut out = br#"{"role":"assistant","refusal":null,"content":null,"tool_calls":["#.to_vec();
     for (index, call) in calls.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        out.extend(format!(r#"{{"index":{index},"id":"#).bytes());
+        out.extend(br#"{"id":"#);
         out.extend(json_literal(call.id.as_bytes()));
         out.extend(br#","type":"function","function":{"name":"#);
         out.extend(json_literal(&call.name));
@@ -130,12 +136,17 @@ fn tool_calls(calls: &[ToolCall]) -> Vec<u8> {
 }
 
 fn envelope(object: &str, part: &str, message: &[u8], finish: Option<&str>) -> Vec<u8> {
+    let last = finish.is_some();
     let finish = finish.map_or_else(|| "null".to_owned(), |word| format!("\"{word}\""));
     let head = format!(
         r#"{{"id":"chatcmpl-1","object":"{object}","created":1700000000,"model":"hostile","choices":[{{"index":0,"{part}":"#
     );
-    let tail = format!(
-        r#","finish_reason":{finish}}}],"usage":{{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}}}"#
-    );
-    [head.as_bytes(), message, tail.as_bytes()].concat()
+    // What it took is said once, at the end.
+    let usage: &[u8] = if last {
+        br#","usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#
+    } else {
+        b"}"
+    };
+    let tail = format!(r#","logprobs":null,"finish_reason":{finish}}}]"#);
+    [head.as_bytes(), message, tail.as_bytes(), usage].concat()
 }

@@ -53,7 +53,7 @@ pub(super) fn whole(said: &Said<'_>) -> Vec<u8> {
         br#"{"id":"msg_1","type":"message","role":"assistant","model":"hostile","content":["#
             .as_slice(),
         &content,
-        format!(r#"],"stop_reason":"{reason}","usage":{{"input_tokens":1,"output_tokens":1}}}}"#)
+        format!(r#"],"stop_reason":"{reason}","stop_sequence":null,"usage":{{"input_tokens":1,"output_tokens":1}}}}"#)
             .as_bytes(),
     ]
     .concat()
@@ -64,7 +64,7 @@ pub(super) fn stream(said: &Said<'_>) -> Vec<u8> {
     event(
         &mut out,
         "message_start",
-        br#""message":{"id":"msg_1","type":"message","role":"assistant","model":"hostile","content":[],"stop_reason":null,"usage":{"input_tokens":1,"output_tokens":1}}"#,
+        br#""message":{"id":"msg_1","type":"message","role":"assistant","model":"hostile","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":1}}"#,
     );
     match said {
         Said::Text(text) => {
@@ -123,7 +123,9 @@ fn finish(out: &mut Vec<u8>, word: &str) {
 }
 
 fn reason(out: &mut Vec<u8>, word: &str) {
-    let rest = format!(r#""delta":{{"stop_reason":"{word}"}},"usage":{{"output_tokens":1}}"#);
+    let rest = format!(
+        r#""delta":{{"stop_reason":"{word}","stop_sequence":null}},"usage":{{"output_tokens":1}}"#
+    );
     event(out, "message_delta", rest.as_bytes());
 }
 
