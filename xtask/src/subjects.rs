@@ -39,6 +39,9 @@ pub(crate) struct Run {
     /// Run it twice and end with 1 where a verdict of the second run is another.
     #[arg(long)]
     twice: bool,
+    /// With a quick build of the suite in place of the one that ships: for work on it.
+    #[arg(long)]
+    debug: bool,
     /// Handed on to `clawproof run` (`--case ID`, `--jobs N`, `--profile P`, ...).
     #[arg(last = true)]
     suite: Vec<String>,
@@ -209,8 +212,13 @@ fn put_to_the_suite(workspace: &Workspace, options: &Run) -> Result<(), Failure>
             "{name} is not installed: `cargo xtask subjects install {name}` does it"
         ))
     })?;
-    conformance::build(workspace)?;
-    let run = |report: &Path| suite(workspace, &known, &program, report, &options.suite);
+    let profile = if options.debug { "debug" } else { "release" };
+    if options.debug {
+        workspace.cargo().args(["build", "--locked", "--package", "clawproof", "--bins"]).run()?;
+    } else {
+        conformance::build(workspace)?;
+    }
+    let run = |report: &Path| suite(workspace, profile, &known, &program, report, &options.suite);
     let first = report(workspace, &options.name)?;
     if !options.twice {
         return run(&first);
@@ -224,7 +232,7 @@ fn put_to_the_suite(workspace: &Workspace, options: &Run) -> Result<(), Failure>
             _ => {}
         }
     }
-    let compare = workspace.program("release", "clawproof").args(["compare", "--verdicts"]);
+    let compare = workspace.program(profile, "clawproof").args(["compare", "--verdicts"]);
     compare.arg(&first).arg(&second).run()
 }
 
@@ -245,7 +253,7 @@ pub(crate) fn league(workspace: &Workspace) -> Result<(), Failure> {
         let _ = std::fs::remove_file(&report);
         // A verdict against a subject is what a league is for: only a missing report is a trouble.
         let arguments = ["--quiet".to_owned()];
-        match suite(workspace, &known, &program, &report, &arguments) {
+        match suite(workspace, "release", &known, &program, &report, &arguments) {
             _ if report.is_file() => reports.push(report),
             Err(failure) => println!("{name}: {}", failure.sentence().unwrap_or("no report")),
             Ok(()) => println!("{name}: no report"),
@@ -277,12 +285,13 @@ fn report(workspace: &Workspace, name: &str) -> Result<PathBuf, Failure> {
 
 fn suite(
     workspace: &Workspace,
+    profile: &str,
     known: &Known,
     program: &Path,
     report: &Path,
     arguments: &[String],
 ) -> Result<(), Failure> {
-    let mut suite = workspace.program("release", "clawproof").arg("run");
+    let mut suite = workspace.program(profile, "clawproof").arg("run");
     suite = suite.arg("--target").arg(&known.file).arg("--json").arg(report);
     if known.subject.program.is_some() {
         suite = suite.arg("--bin").arg(program);

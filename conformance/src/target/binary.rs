@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ring::digest::{Context, SHA256};
 
-use super::manifest::{DriverKind, Manifest};
+use super::manifest::Manifest;
 
 /// Where `cargo xtask subjects` installs, from the project's root.
 const SUBJECTS: &str = "target/subjects";
@@ -44,9 +44,7 @@ impl Program {
         let found = match (given, &manifest.binary) {
             (Some(path), _) if path.is_file() => path.to_owned(),
             (Some(path), _) => return Err(format!("there is no program {}", path.display())),
-            (None, None)
-                if !matches!(manifest.driver, DriverKind::Launcher | DriverKind::Process) =>
-            {
+            (None, None) if !manifest.driver.may_be_bare() => {
                 return Err("the manifest names no program: name it with --bin FILE".to_owned());
             }
             (None, None) => {

@@ -66,6 +66,12 @@ impl DriverKind {
         self == Self::Launcher
     }
 
+    /// Whether its manifest may name no program of its own, since its command line says it all.
+    #[must_use]
+    pub fn may_be_bare(self) -> bool {
+        matches!(self, Self::Launcher | Self::Process | Self::Acp)
+    }
+
     /// Whether its driver starts it when the first message comes.
     #[must_use]
     pub fn starts_late(self) -> bool {

@@ -15,6 +15,8 @@ pub const MANIFESTS: &[(&str, &str)] = &[
     ("nanobot-bwrap", include_str!("../../targets/nanobot-bwrap.toml")),
     ("opencode", include_str!("../../targets/opencode.toml")),
     ("sandlock", include_str!("../../targets/sandlock.toml")),
+    ("openclaw", include_str!("../../targets/openclaw.toml")),
+    ("zeroclaw", include_str!("../../targets/zeroclaw.toml")),
     ("pi", include_str!("../../targets/pi.toml")),
     ("proot", include_str!("../../targets/proot.toml")),
     ("srt", include_str!("../../targets/srt.toml")),

@@ -345,8 +345,9 @@ fn an_agent_of_an_editor_fails_without_a_boundary_and_its_outcomes_are_told_apar
     assert!(said.contains("approval asked: leave was asked for 1 times, answered: deny"), "{said}");
     let (_, said) = seen(allow, &["--ask"]);
     assert!(said.contains("outcome: ran free"), "{said}");
-    let (verdict, said) = seen(deny, &["--no-tools"]);
-    assert!(verdict == Verdict::Unsupported && said.contains("not offered: `exec`"), "{said}");
+    // What is not offered is not executed: nothing is known, and nothing is certified.
+    let (code, report) = run_by(deny, folder.path(), &[&agent, "--no-tools"], &probe);
+    assert!(code == Some(3) && report.is_none(), "{code:?}");
     for (how, words) in [("--die", "no answer"), ("--flood", "no answer")] {
         let (verdict, said) = seen(deny, &[how]);
         assert!(verdict == Verdict::Fail && said.contains(words), "{how}: {said}");

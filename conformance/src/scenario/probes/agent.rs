@@ -167,6 +167,7 @@ impl Confine for Agent<'_> {
                 (None, Err(error)) => Err(match &*error {
                     DriverError::Harness(words) => DriverError::Harness(words.clone()),
                     DriverError::Unsupported(words) => DriverError::Unsupported(words.clone()),
+                    DriverError::Died(words) => DriverError::Died(words.clone()),
                     other => DriverError::Died(other.to_string()),
                 }),
             }

@@ -412,10 +412,10 @@ async fn run(
             let outcome = agent::of_launcher(&inside);
             (inside, outcome)
         }
-        (Err(Trouble::Target(words)), Some(agent)) => {
+        (Err(Trouble::Target(_)), Some(agent)) => {
             return Err(match agent.outcome(None) {
                 outcome @ Outcome::NotOffered(_) => Trouble::Unsupported(outcome.to_string()),
-                outcome => Trouble::Target(format!("{outcome} ({words})")),
+                outcome => Trouble::Target(outcome.to_string()),
             });
         }
         (Err(trouble), _) => return Err(trouble),
