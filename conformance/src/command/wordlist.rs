@@ -66,8 +66,8 @@ fn tell(list: &List, surface: Surface, played: &Played) -> Exit {
     }
     let seconds = played.milliseconds as f64 / 1000.0;
     println!(
-        "{} of {} lines played on {} in {seconds:.1} s, {} at once; {} aimed at the canary, {} of \
-         them all lead outside where nothing stops them; {} the same as another",
+        "{} of {} lines played on {} in {seconds:.1} s, {} at once; {} aimed at the canary; a plain \
+         open leads outside for {}; {} the same as another",
         played.played,
         list.entries.len(),
         surface.id(),

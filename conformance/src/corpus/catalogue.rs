@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::record::{Family, Kind, Os, Record, Status};
-use super::{Corpus, CorpusError, VERSION, files};
+use super::{Corpus, CorpusError, Surface, VERSION, files};
 use crate::spec::Spec;
 
 /// The JSON Schema of a record, as `attacks/schema.json` holds it.
@@ -101,8 +101,11 @@ fn of_kind(record: &Record, kind: Kind) -> usize {
 pub struct Stats {
     /// Records, attacks and benign cases of each family.
     pub families: BTreeMap<Family, (usize, usize, usize)>,
-    /// Cases of each surface.
-    pub surfaces: BTreeMap<String, usize>,
+    /// Cases of each surface, those that are played there besides their own surface, and why none
+    /// of them is played yet.
+    pub surfaces: BTreeMap<Surface, (usize, usize)>,
+    /// Records that no subject can be seen to fall to: they are played and never count.
+    pub unproven: Vec<String>,
     /// Cases that have a meaning on each system, as far as the records say.
     pub systems: BTreeMap<Os, usize>,
     /// Attacks and benign cases of each requirement that has any.
@@ -117,6 +120,7 @@ pub fn stats(corpus: &Corpus, spec: &Spec) -> Stats {
     let mut stats = Stats {
         families: BTreeMap::new(),
         surfaces: BTreeMap::new(),
+        unproven: Vec::new(),
         systems: BTreeMap::new(),
         requirements: BTreeMap::new(),
         without: Vec::new(),
@@ -126,9 +130,15 @@ pub fn stats(corpus: &Corpus, spec: &Spec) -> Stats {
         family.0 += 1;
         family.1 += of_kind(record, Kind::Attack);
         family.2 += of_kind(record, Kind::Benign);
+        if record.unproven.is_some() {
+            stats.unproven.push(record.id.clone());
+        }
     }
     for (record, case) in corpus.cases() {
-        *stats.surfaces.entry(case.surface.id().to_owned()).or_default() += 1;
+        stats.surfaces.entry(case.surface).or_default().0 += 1;
+        for surface in record.also.iter().filter(|surface| case.on(**surface).is_some()) {
+            stats.surfaces.entry(*surface).or_default().1 += 1;
+        }
         for os in [Os::Linux, Os::Macos, Os::Windows] {
             let elsewhere =
                 case.requires.iter().any(|need| need.system().is_some_and(|it| it != os));
@@ -154,9 +164,10 @@ impl fmt::Display for Stats {
         for (family, (records, attacks, benign)) in &self.families {
             writeln!(f, "{:<13} {records:>7} {attacks:>8} {benign:>7}", format!("{family:?}"))?;
         }
-        writeln!(f, "\nsurface               cases")?;
-        for (surface, cases) in &self.surfaces {
-            writeln!(f, "{surface:<21} {cases:>5}")?;
+        writeln!(f, "\nsurface               cases  as well")?;
+        for (surface, (cases, also)) in &self.surfaces {
+            let not = surface.not_played().map(|why| format!("  NOT PLAYED: {why}"));
+            writeln!(f, "{:<21} {cases:>5} {also:>8}{}", surface.id(), not.unwrap_or_default())?;
         }
         writeln!(f, "\nsystem                cases")?;
         for (os, cases) in &self.systems {
@@ -166,6 +177,11 @@ impl fmt::Display for Stats {
         for (id, (attacks, benign)) in &self.requirements {
             writeln!(f, "{id:<29} {attacks:>7} {benign:>7}")?;
         }
+        let unplayed = |it: &(&Surface, &(usize, usize))| it.0.not_played().is_some();
+        let cases: usize = self.surfaces.iter().filter(unplayed).map(|it| it.1.0 + it.1.1).sum();
+        writeln!(f, "\nnot played, and counted for nothing: {cases} cases")?;
+        let unproven = self.unproven.join(", ");
+        writeln!(f, "seen to succeed on no subject, and counted for nothing: {unproven}")?;
         writeln!(f, "\nrequirements without a case here (probes apart):")?;
         self.without.iter().try_for_each(|id| writeln!(f, "  {id}"))
     }

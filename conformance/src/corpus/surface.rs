@@ -147,6 +147,15 @@ impl Surface {
         }
     }
 
+    /// Why no case is played here yet, where none is.
+    #[must_use]
+    pub const fn not_played(self) -> Option<&'static str> {
+        match self {
+            Self::PluginFrame => Some("the suite reaches no plugin of a target yet"),
+            _ => None,
+        }
+    }
+
     /// Whether each case needs a fresh target.
     #[must_use]
     pub const fn is_fresh(self) -> bool {

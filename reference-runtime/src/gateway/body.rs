@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 
 use super::reply::Refusal;
@@ -34,8 +34,15 @@ pub(super) async fn read(
     }
 }
 
-/// Refuses a body that is compressed or otherwise encoded: its size would not be what arrives.
+/// Refuses a body that is compressed or otherwise encoded: its size would not be what arrives, and
+/// of a transfer coding beside chunks who stands between could read another body than we do.
 pub(super) fn plain(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_some_and(|coding| !chunked(coding)) || codings.next().is_some() {
+        let public = "the body of the request may come in chunks and in no other transfer coding";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, -32700, public).closing());
+    }
     if headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity") {
         return Ok(());
     }
@@ -140,5 +147,24 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
         assert!(read(&headers, body(), &limits).await.is_err());
+    }
+
+    #[test]
+    fn chunks_are_the_only_transfer_coding_that_is_taken() {
+        let plain_with = |lines: &[(&str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                let name: axum::http::HeaderName = name.parse().unwrap();
+                headers.append(name, HeaderValue::from_str(value).unwrap());
+            }
+            plain(&headers).is_ok()
+        };
+        assert!(plain_with(&[]));
+        assert!(plain_with(&[("transfer-encoding", "Chunked")]));
+        for codings in [&["gzip", "chunked"][..], &["gzip, chunked"], &["chunked", "chunked"]] {
+            let lines: Vec<_> = codings.iter().map(|it| ("transfer-encoding", *it)).collect();
+            assert!(!plain_with(&lines), "{codings:?}");
+        }
+        assert!(!plain_with(&[("content-encoding", "gzip")]));
     }
 }

@@ -83,8 +83,7 @@ async fn play_form(target: &Target, case: &Case, form: Form) -> Result<Option<Pl
     if !target.is_server() && on_the_wire(case.surface) && bytes {
         return Err(Trouble::Unsupported(format!("no way to `{}`", case.surface.id())));
     }
-    if case.surface == Surface::PluginFrame {
-        let words = "the suite reaches no plugin of a target yet";
+    if let Some(words) = case.surface.not_played() {
         return Err(Trouble::NotApplicable(words.to_owned()));
     }
     reset(target)?;
