@@ -25,6 +25,10 @@ use std::path::{Path, PathBuf};
 /// The version of the corpus that this suite ships.
 pub const VERSION: &str = "2026.1";
 
+/// Folders of the corpus that hold none of it: lists that were imported, and what was found by
+/// generated attacks.
+const BESIDE: [&str; 2] = ["imported", "regressions"];
+
 /// Every record of a folder, in the order of their ids.
 #[derive(Clone, Debug)]
 pub struct Corpus {
@@ -106,7 +110,8 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, CorpusError> {
     let mut found = Vec::new();
     for family in std::fs::read_dir(dir).map_err(unreadable(dir))? {
         let family = family.map_err(unreadable(dir))?.path();
-        if !family.is_dir() {
+        let beside = family.file_name().is_some_and(|name| BESIDE.iter().any(|it| name == *it));
+        if !family.is_dir() || beside {
             continue;
         }
         for file in std::fs::read_dir(&family).map_err(unreadable(&family))? {

@@ -282,6 +282,22 @@ fn a_scaffold_takes_the_next_number_and_is_refused_only_for_what_is_unwritten() 
 }
 
 #[test]
+fn what_stands_beside_the_corpus_is_none_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |place: &str, text: &[u8]| {
+        let path = folder.path().join(place);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    put("PT/PT-001.json", &std::fs::read(attacks().join("PT/PT-001.json")).unwrap());
+    put("imported/list.json", b"{\"schema\": \"another\"}");
+    put("regressions/loose.json", b"[]");
+    assert_eq!(Corpus::load(folder.path()).unwrap().records.len(), 1);
+    put("PT/PT-002.json", b"{}");
+    assert!(Corpus::load(folder.path()).is_err());
+}
+
+#[test]
 fn statistics_count_every_case_and_name_the_requirements_without_one() {
     let corpus = Corpus::load(&attacks()).unwrap();
     let stats = stats(&corpus, &spec());
