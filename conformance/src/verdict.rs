@@ -94,6 +94,9 @@ pub struct CaseResult {
     /// surface.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
+    /// Of an attack that fails: it arrived where it must not, and had no effect besides.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub harmless: bool,
     /// What it ended in.
     pub verdict: Verdict,
     /// The legs, where the case has them.

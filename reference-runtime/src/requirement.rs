@@ -3,7 +3,12 @@
 //! Every defence asks its requirement first. In a normal build the answer is a constant, so the
 //! question costs nothing; in a build with the cargo feature `knockout`, which is never default
 //! and does not compile in a release profile, one named requirement can be switched off so that
-//! the suite can show that it notices. This file must never know what any check does.
+//! the suite can show that it notices; several, or a whole layer, to show what another layer still
+//! holds. This file must never know what any check does.
+
+#[cfg(feature = "knockout")]
+pub mod knockout;
+pub mod variant;
 
 use std::fmt;
 
@@ -28,7 +33,7 @@ impl Requirement {
     #[inline]
     pub fn enforced(self) -> bool {
         #[cfg(feature = "knockout")]
-        return knockout::current() != Some(self);
+        return !knockout::missing(self);
         #[cfg(not(feature = "knockout"))]
         true
     }
@@ -186,27 +191,6 @@ requirements! {
     RATE_IDENTITY = "rate.identity";
     RATE_OVERRIDE = "rate.override";
     RATE_BOUNDED = "rate.bounded";
-}
-
-/// The switch of the suite's self-test. It exists in `knockout` builds only.
-#[cfg(feature = "knockout")]
-pub mod knockout {
-    use std::sync::OnceLock;
-
-    use super::Requirement;
-
-    static CURRENT: OnceLock<Requirement> = OnceLock::new();
-
-    /// Switches one requirement off for the life of this process; the first call wins.
-    pub fn set(requirement: Requirement) {
-        CURRENT.get_or_init(|| requirement);
-    }
-
-    /// The requirement that is switched off, to be handed on to the sandbox shim.
-    #[must_use]
-    pub fn current() -> Option<Requirement> {
-        CURRENT.get().copied()
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::failure::{Failure, io};
 use crate::process::find;
 use crate::summary::{Ended, Summary};
 use crate::workspace::Workspace;
-use crate::{attacks, bubblewrap, deny, tidy};
+use crate::{attacks, bubblewrap, deny, knockouts, tidy};
 
 /// A snapshot that differs or is missing fails and is never written here; who means the change runs
 /// the test with `INSTA_UPDATE=always` and looks at the difference.
@@ -62,6 +62,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
         Ok(Ended::Passed(String::new()))
     });
     summary.step("attacks", || attacks::lint(workspace));
+    summary.step("matrices", || knockouts::committed(workspace));
     deny::steps(&mut summary, workspace, &options.deny);
     let finished = summary.finish();
     if let Some((passed, failed)) = counted {

@@ -69,6 +69,7 @@ pub(crate) fn case(id: &str, requirement: &str, verdict: Verdict) -> CaseResult 
         surface: "message.text".to_owned(),
         kind: None,
         stopped: false,
+        harmless: false,
         verdict,
         legs: Some(Legs { reached: Leg::Stood, twin: Leg::Stood, no_effect, control }),
         reason: "why".to_owned(),

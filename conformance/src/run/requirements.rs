@@ -68,7 +68,8 @@ fn benign(case: &CaseResult) -> bool {
 }
 
 /// Any failure fails; an error of the suite is one; then a single conclusive pass is enough. Where
-/// attacks witness the requirement, it must be one of theirs: twins alone show no defence.
+/// attacks witness the requirement, it must be one of theirs: twins alone show no defence. Where no
+/// attack on it has a meaning here, neither has the requirement.
 fn requirement(
     cases: &[&CaseResult],
     benign: impl Fn(&CaseResult) -> bool,
@@ -83,9 +84,11 @@ fn requirement(
     ];
     let counts = |case: &CaseResult| case.verdict != Verdict::NotApplicable && !benign(case);
     let attacked = cases.iter().any(|case| counts(case));
+    let elsewhere = !attacked && cases.iter().any(|case| !benign(case));
     for verdict in order {
         let found = cases.iter().find(|case| {
-            case.verdict == verdict && (verdict != Verdict::Pass || !attacked || counts(case))
+            let shows = !elsewhere && (!attacked || counts(case));
+            case.verdict == verdict && (verdict != Verdict::Pass || shows)
         });
         if let Some(case) = found {
             let reason = match verdict {
@@ -110,6 +113,7 @@ mod tests {
             surface: String::new(),
             kind: None,
             stopped: false,
+            harmless: false,
             verdict,
             legs: None,
             reason: String::new(),
@@ -141,7 +145,9 @@ mod tests {
         let of = |cases: &[&CaseResult]| requirement(cases, |case| case.case == "twin").0;
         assert_eq!(of(&[&twin, &attack(Verdict::Inconclusive)]), Some(Verdict::Inconclusive));
         assert_eq!(of(&[&twin, &attack(Verdict::Pass)]), Some(Verdict::Pass));
-        assert_eq!(of(&[&twin, &attack(Verdict::NotApplicable)]), Some(Verdict::Pass));
         assert_eq!(of(&[&twin]), Some(Verdict::Pass));
+        let elsewhere = attack(Verdict::NotApplicable);
+        assert_eq!(of(&[&twin, &elsewhere]), Some(Verdict::NotApplicable));
+        assert_eq!(of(&[&twin, &elsewhere, &attack(Verdict::Fail)]), Some(Verdict::Fail));
     }
 }

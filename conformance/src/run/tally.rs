@@ -103,6 +103,13 @@ struct Bench<'a> {
     by_heart: BTreeSet<&'a str>,
 }
 
+/// Whether this is an attack that arrived, and no sensor saw more than that.
+fn arrived(item: &Item, raw: &Raw) -> bool {
+    matches!((item, raw), (Item::Case { case, .. }, Raw::Played { played, .. })
+        if case.kind == Kind::Attack
+            && matches!(played.outcome, Outcome::Accepted | Outcome::Neutralised))
+}
+
 /// What a case says.
 struct Said {
     verdict: Verdict,
@@ -137,6 +144,7 @@ impl Bench<'_> {
                 Item::Unit(_) => None,
             },
             stopped: self.stopped(id),
+            harmless: said.verdict == Verdict::Fail && arrived(item, raw),
             verdict: said.verdict,
             legs: said.legs,
             reason: said.reason,

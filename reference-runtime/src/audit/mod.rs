@@ -14,6 +14,7 @@ pub use chain::{Broken, Verified};
 pub use event::{Event, Kind, Outcome};
 pub use log::verify;
 pub use redact::{REDACTED, Redactor};
+pub(crate) use rejection::OTHER_WORDS;
 pub use rejection::{Correlation, Rejection};
 pub use segment::tail;
 pub use sink::{Audit, Keeping};

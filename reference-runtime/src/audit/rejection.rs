@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::requirement::Requirement;
+use crate::requirement::{Requirement, variant};
 
 /// Joins what a caller saw with what the log holds: 16 random bytes as 32 hex digits.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -16,7 +16,7 @@ impl Correlation {
         let mut bytes = [0_u8; 16];
         // Without randomness the id only loses its uniqueness, never a defence.
         let _ = getrandom::fill(&mut bytes);
-        Self(hex::encode(bytes))
+        Self(if variant::IDS.on() { hex::encode_upper(bytes) } else { hex::encode(bytes) })
     }
 
     /// The 32 hex digits.
@@ -43,6 +43,9 @@ impl fmt::Debug for Correlation {
         f.write_str(&self.0)
     }
 }
+
+/// What every refusal says where its words are varied.
+pub(crate) const OTHER_WORDS: &str = "that is not done here";
 
 /// A refusal. `Display` shows only what a caller may read; `cause` is for the log alone.
 #[derive(Debug)]
@@ -77,7 +80,7 @@ impl Rejection {
     /// The sentence for the caller: constant text, no path, type, address or secret.
     #[must_use]
     pub fn public(&self) -> &'static str {
-        self.0.public
+        if variant::WORDS.on() { OTHER_WORDS } else { self.0.public }
     }
 
     /// The whole cause, for the log alone.
@@ -102,7 +105,7 @@ impl Rejection {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0.requirement, self.0.public)
+        write!(f, "{}: {}", self.0.requirement, self.public())
     }
 }
 

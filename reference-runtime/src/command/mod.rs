@@ -32,9 +32,10 @@ pub(crate) struct Cli {
     /// instead of CLAWPROOF_SECOND_PASSWORD
     #[arg(long, global = true, value_name = "N")]
     pub(crate) second_password_fd: Option<u32>,
-    /// Switch one defence off, for the suite's self-test
+    /// Switch defences off, for the suite's self-test: ids, `layer:NAME`, or a `variant.*`, with
+    /// commas between them
     #[cfg(feature = "knockout")]
-    #[arg(long, value_name = "REQUIREMENT")]
+    #[arg(long, value_name = "ID,...")]
     pub(crate) knockout: Option<String>,
     #[command(subcommand)]
     pub(crate) mode: Mode,
@@ -73,7 +74,7 @@ pub(crate) enum Mode {
         #[command(subcommand)]
         mode: SandboxMode,
     },
-    /// List the defences that `--knockout` can switch off
+    /// List what `--knockout` can name: defences, layers, variants
     #[cfg(feature = "knockout")]
     Knockouts,
 }
@@ -157,11 +158,22 @@ impl Failure {
     }
 }
 
-/// One id a line.
+/// One id a line: defences, layers, variants. A line of the sandbox's plan that nothing notices says
+/// behind tabs which other holds the same, and why both stay.
 #[cfg(feature = "knockout")]
 pub(crate) fn knockouts() {
-    for requirement in clawproof_runtime::requirement::ALL {
-        println!("{requirement}");
+    use clawproof_runtime::requirement;
+    for requirement in requirement::ALL {
+        match sandbox::lines::stays(*requirement) {
+            Some((beside, why)) => println!("{requirement}\t{beside}\t{why}"),
+            None => println!("{requirement}"),
+        }
+    }
+    for (layer, _) in requirement::knockout::LAYERS {
+        println!("layer:{layer}");
+    }
+    for variant in requirement::variant::ALL {
+        println!("{variant}");
     }
 }
 
@@ -210,12 +222,11 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 /// Switches off the defence that the command line names; only a `knockout` build can.
 #[cfg(feature = "knockout")]
 pub(crate) fn knock_out(cli: &Cli) -> Result<(), Failure> {
-    use clawproof_runtime::requirement::{Requirement, knockout};
-    let Some(id) = &cli.knockout else { return Ok(()) };
-    let requirement = Requirement::named(id)
-        .ok_or_else(|| Failure::Asked(format!("{id} is no requirement of this runtime")))?;
-    knockout::set(requirement);
-    Ok(())
+    use clawproof_runtime::requirement::knockout;
+    let Some(words) = &cli.knockout else { return Ok(()) };
+    knockout::tell(words).map_err(|word| {
+        Failure::Asked(format!("`{word}` is no requirement, variant or layer of this runtime"))
+    })
 }
 
 #[cfg(not(feature = "knockout"))]

@@ -40,14 +40,17 @@ pub(super) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/attachments", post(upload))
         .route("/ws", get(upgrade))
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), enter));
-    Router::new()
+    let router = Router::new()
         .route("/health", get(health))
         .merge(guarded)
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), known_origin))
         .layer(middleware::from_fn(correlate))
-        .with_state(gateway)
+        .with_state(gateway);
+    #[cfg(feature = "knockout")]
+    let router = router.layer(middleware::from_fn(super::variant::varied));
+    router
 }
 
 /// Gives the request its correlation id, and a panic an answer.

@@ -17,6 +17,8 @@ mod socket;
 mod tls;
 mod token;
 mod upload;
+#[cfg(feature = "knockout")]
+mod variant;
 
 mod settings;
 

@@ -22,9 +22,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::envelope::Id;
+use crate::audit::OTHER_WORDS;
 use crate::audit::{Correlation, Rejection};
 use crate::rate::RetryAfter;
-use crate::requirement::{self, Requirement};
+use crate::requirement::{self, Requirement, variant};
 
 /// A refusal on its way to the caller.
 #[derive(Debug)]
@@ -122,10 +123,11 @@ impl Refusal {
             "refused: {}",
             self.public
         );
+        let public = if variant::WORDS.on() { OTHER_WORDS } else { self.public };
         let message = if requirement::ERROR_SANITISED.enforced() {
-            self.public.to_owned()
+            public.to_owned()
         } else {
-            format!("{}: {}", self.public, self.cause)
+            format!("{public}: {}", self.cause)
         };
         let mut data = json!({ "correlation": correlation.as_str() });
         if let (Some(requirement), Some(data)) = (self.requirement, data.as_object_mut()) {

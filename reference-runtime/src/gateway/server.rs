@@ -20,7 +20,7 @@ use super::http::{Peer, Stopping, router};
 use super::linger::Linger;
 use super::{Gateway, socket, tls};
 use crate::config;
-use crate::requirement;
+use crate::requirement::{self, variant};
 
 /// Connections that are served at a time; more wait in the kernel's queue.
 const CONNECTIONS: usize = 1_024;
@@ -156,6 +156,7 @@ async fn connection(
         .header_read_timeout(HEAD_TIME)
         .max_headers(HEADERS)
         .max_buf_size(HEAD_BYTES)
+        .title_case_headers(variant::HEADER_CASE.on())
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service))
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

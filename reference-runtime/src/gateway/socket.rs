@@ -177,7 +177,10 @@ impl Connection {
                 );
                 let answered = answered.await.into_value(&correlation);
                 // An error means that nobody waits for it any more.
-                let _ = out.send(answered.to_string()).await;
+                let answered = answered.to_string();
+                #[cfg(feature = "knockout")]
+                let answered = super::variant::text(answered);
+                let _ = out.send(answered).await;
             });
         }
     }

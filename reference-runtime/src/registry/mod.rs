@@ -25,7 +25,7 @@ use crate::{
     audit::Rejection,
     boundary::{path, text},
     config::{Config, Level},
-    requirement,
+    requirement::{self, variant},
 };
 
 /// What a model asks for: nothing of it is trusted.
@@ -166,8 +166,12 @@ impl ToolRegistry {
     /// The registered tools, in a fixed order.
     #[must_use]
     pub fn list(&self) -> Vec<Listing> {
-        self.tools
-            .iter()
+        let mut tools: Vec<&Registered> = self.tools.iter().collect();
+        if variant::TOOL_ORDER.on() {
+            tools.reverse();
+        }
+        tools
+            .into_iter()
             .map(|registered| Listing {
                 name: registered.tool.name,
                 description: registered.tool.description,

@@ -9,6 +9,17 @@ use crate::requirement::{self as is, Requirement};
 /// Takes one line out of a plan.
 type Without = fn(&mut Plan);
 
+/// The lines whose absence no probe notices, because another holds the same: that one, and why both
+/// stay. The sweep shows it by taking both away.
+const STAYS: &[(Requirement, Requirement, &str)] = &[];
+
+/// Why a line stays although no probe notices that it is missing, and the line that holds the same.
+#[must_use]
+pub fn stays(requirement: Requirement) -> Option<(Requirement, &'static str)> {
+    let row = STAYS.iter().find(|(line, _, _)| *line == requirement);
+    row.map(|(_, beside, why)| (*beside, *why))
+}
+
 /// Every line that can be missing, by the requirement that names it.
 const LINES: &[(Requirement, Without)] = &[
     (is::SANDBOX_PLAN_UNSHARE_NET, |plan| isolation(plan, |it| it.net = false)),
@@ -151,6 +162,19 @@ mod tests {
         let named: BTreeSet<_> = ids.filter(|id| id.starts_with("sandbox.plan.")).collect();
         assert_eq!(lines, named);
         assert_eq!(lines.len(), LINES.len());
+    }
+
+    /// The suite's answer is what `cargo xtask knockouts --lines` saw.
+    #[test]
+    fn each_line_is_noticed_by_a_probe_or_says_why_it_stays() {
+        let seen = include_str!("../../../conformance/spec/plan-lines.json");
+        let seen: serde_json::Value = serde_json::from_str(seen).unwrap();
+        for (requirement, _) in LINES {
+            let noticed = seen["lines"][requirement.id()]["noticed_by"].as_array();
+            let noticed = noticed.is_some_and(|cases| !cases.is_empty());
+            assert_ne!(noticed, stays(*requirement).is_some(), "{requirement}: one of both");
+        }
+        assert!(STAYS.iter().all(|(_, _, why)| !why.contains(['\t', '\n']) && why.len() > 20));
     }
 
     #[test]

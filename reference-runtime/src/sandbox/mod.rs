@@ -5,7 +5,7 @@
 #[cfg(unix)]
 mod follow;
 pub mod launch;
-mod lines;
+pub mod lines;
 mod output;
 pub mod plan;
 pub mod policy;

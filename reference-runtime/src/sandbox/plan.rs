@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::policy::Level;
 use crate::{
     registry::{Capabilities, Capability},
-    requirement,
+    requirement::{self, variant},
 };
 
 /// Which heads of the sandbox are in force: all of them, but for a knocked-out one.
@@ -302,7 +302,10 @@ impl Plan {
             (Purpose::Program, false) => usize::MAX,
             (Purpose::Worker, _) => ANSWER_BYTES,
         };
-        let environment = heads.env.then(|| ENVIRONMENT.to_vec());
+        let environment = heads.env.then(|| {
+            let one_more = variant::ENVIRONMENT.on().then_some(("LC_COLLATE", "C"));
+            ENVIRONMENT.iter().copied().chain(one_more).collect()
+        });
         let directory = facts.workspace.clone();
         if level == Level::None {
             let inner = Inner {

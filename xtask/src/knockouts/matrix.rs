@@ -7,6 +7,7 @@ use std::path::Path;
 
 use clawproof::oracle::matrix::{KillMatrix, Kills};
 
+use super::lines::Lines;
 use crate::failure::Failure;
 
 /// What one knockout brought down.
@@ -111,12 +112,14 @@ impl Matrix {
         format!("{text}\n")
     }
 
-    /// The matrix as a page with a plot.
+    /// The matrix as a page with a plot; the lines of the sandbox's plan stand beside the rest.
     ///
     /// # Errors
     /// What the template says.
-    pub(super) fn html(&self) -> Result<String, Failure> {
-        clawproof::report::html::matrix(&self.document()).map_err(Failure::machine)
+    pub(super) fn html(&self, lines: &Lines) -> Result<String, Failure> {
+        let mut document = self.document();
+        document.kills.extend(lines.kills());
+        clawproof::report::html::matrix(&document).map_err(Failure::machine)
     }
 
     /// Whether the committed file still tells the truth: each knockout that it lists is noticed by

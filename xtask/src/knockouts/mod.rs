@@ -1,7 +1,11 @@
 //! `knockouts`: with each defence missing in turn, does the suite notice exactly that one? Knows
 //! the suite's report and the runtime's switch; must never decide by itself what a case means.
 
+mod layers;
+mod lines;
 mod matrix;
+mod page;
+mod variants;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,8 +18,10 @@ use clawproof::spec::Spec;
 use clawproof::verdict::Verdict;
 
 use crate::failure::{Failure, io};
+use crate::summary::Ended;
 use crate::workspace::Workspace;
 use crate::{bubblewrap, conformance};
+use lines::Stays;
 use matrix::{Matrix, Row};
 use verdicts::Report;
 
@@ -34,6 +40,25 @@ pub(crate) struct Options {
     /// Compare with the committed matrix instead of writing it.
     #[arg(long)]
     check: bool,
+    /// Instead: with each whole layer missing, which attacks does another layer still catch?
+    #[arg(long, conflicts_with_all = ["own", "check", "variants", "lines"])]
+    layers: bool,
+    /// Instead: with each form changed that means the same, does the suite notice nothing?
+    #[arg(long, conflicts_with_all = ["own", "check", "lines"])]
+    variants: bool,
+    /// Instead: with each single line of the sandbox's plan missing, which probe notices?
+    #[arg(long, conflicts_with_all = ["own", "check"])]
+    lines: bool,
+    /// Use debug builds: quicker to build, slower to play.
+    #[arg(long)]
+    dev: bool,
+    /// Build nothing: play what stands there from the last time.
+    #[arg(long)]
+    built: bool,
+    /// Take what the last sweep saw with nothing missing, or with a layer missing, where the same
+    /// programs saw it.
+    #[arg(long)]
+    keep: bool,
 }
 
 /// What the runs share.
@@ -41,6 +66,10 @@ struct Bench<'a> {
     workspace: &'a Workspace,
     folder: PathBuf,
     own: bool,
+    /// The folders of the build in which the suite and the runtime stand.
+    profiles: (&'static str, &'static str),
+    jobs: u8,
+    keep: bool,
     spec: Spec,
     subjects: Vec<Subject>,
     /// The benign cases of the corpora: by themselves they cannot show that an attack is noticed.
@@ -64,32 +93,42 @@ const FACES: [(&str, Asked); 2] =
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failure> {
     bubblewrap::ensure(workspace)?;
-    conformance::build(workspace)?;
-    workspace
-        .cargo()
-        .args(["build", "--locked", "--profile", "knockout", "--package", "clawproof-runtime"])
-        .args(["--features", "knockout"])
-        .run()?;
-    let ids = chosen(known(workspace)?, &options.only)?;
+    let profiles = build(workspace, options)?;
+    let known = known(workspace, profiles.1)?;
     let folder = workspace.scratch("knockouts")?;
     let benign = benign(workspace)?;
     let spec = Spec::load().map_err(|error| Failure::usage(error.to_string()))?;
-    let (own, subjects) = (options.own, Vec::new());
-    let mut bench = Bench { workspace, folder, own, spec, subjects, benign };
-    for (target, asked) in FACES.into_iter().filter(|(_, asked)| ids.iter().any(|id| asked(id))) {
-        eprintln!("baseline of {target}: the same build with nothing missing");
-        let baseline = bench.suite(target, None, &format!("baseline.{target}"), &[])?;
-        bench.subjects.push(Subject { target, asked, baseline });
+    let (own, jobs, keep, subjects) = (options.own, options.jobs, options.keep, Vec::new());
+    let mut bench = Bench { workspace, folder, own, profiles, jobs, keep, spec, subjects, benign };
+    let of = |head: &str| chosen(with_head(&known, head), &options.only);
+    if options.layers {
+        return layers::run(&bench, of("layer:")?);
     }
+    if options.variants {
+        return variants::run(&mut bench, of("variant.")?);
+    }
+    if options.lines {
+        return lines::run(&bench, of(lines::HEAD)?);
+    }
+    let single = |id: &String| !["layer:", "variant."].iter().any(|head| id.starts_with(head));
+    let mut ids = chosen(known.into_iter().filter(single).collect(), &options.only)?;
+    if options.only.is_empty() {
+        // Each has a sweep of its own.
+        ids.retain(|id| !id.starts_with(lines::HEAD));
+    }
+    bench.face_all(|asked| ids.iter().any(|id| asked(id)))?;
     let (covered, uncovered): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| bench.covers(id));
-    let rows = all_rows(&bench, covered, options.jobs);
+    let rows = bench.rows(covered);
     let cases = bench.subjects.iter().flat_map(|subject| subject.baseline.digests()).collect();
     let matrix = Matrix { rows, uncovered, cases };
     println!("\n{matrix}");
-    let page = bench.folder.join("matrix.md");
-    std::fs::write(&page, matrix.markdown()).map_err(io("write matrix.md"))?;
-    std::fs::write(page.with_extension("json"), matrix.json()).map_err(io("write matrix.json"))?;
-    std::fs::write(page.with_extension("html"), matrix.html()?).map_err(io("write matrix.html"))?;
+    let lines = lines::Lines::committed(workspace)?;
+    let file = |name: &str| bench.folder.join(name);
+    let markdown = matrix.markdown() + &page::markdown(&[lines.table()]);
+    std::fs::write(file("matrix.md"), markdown).map_err(io("write matrix.md"))?;
+    std::fs::write(file("matrix.json"), matrix.json()).map_err(io("write matrix.json"))?;
+    let html = matrix.html(&lines)?;
+    std::fs::write(file("matrix.html"), html).map_err(io("write matrix.html"))?;
     eprintln!("the matrix as Markdown, JSON and HTML: {}", bench.folder.display());
     let file = workspace.at("conformance/spec/kill-matrix.json");
     if options.check {
@@ -102,15 +141,62 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
     matrix.judge()
 }
 
-/// The ids that the knockout build knows, from its own mouth.
-fn known(workspace: &Workspace) -> Result<Vec<String>, Failure> {
-    let heard = workspace.program("knockout", "clawproof-runtime").arg("knockouts").hear()?;
-    let ids: Vec<_> = heard.out.split_whitespace().map(str::to_owned).collect();
+/// Whether the committed answers of the sweeps agree with their page, the requirements and themselves.
+pub(crate) fn committed(workspace: &Workspace) -> Result<Ended, Failure> {
+    layers::check(workspace)?;
+    lines::Lines::committed(workspace)?.judge()?;
+    Ok(Ended::Passed(String::new()))
+}
+
+/// Builds the suite, and the runtime in which defences can be missing; says into which folders.
+fn build(
+    workspace: &Workspace,
+    options: &Options,
+) -> Result<(&'static str, &'static str), Failure> {
+    let profiles = if options.dev { ("debug", "debug") } else { ("release", "knockout") };
+    if options.built {
+        return Ok(profiles);
+    }
+    let runtime = |profile: &str| {
+        let cargo = workspace.cargo().args(["build", "--locked", "--profile", profile]);
+        cargo.args(["--package", "clawproof-runtime", "--features", "knockout"]).run()
+    };
+    if options.dev {
+        let cargo = workspace.cargo().args(["build", "--locked", "--package", "clawproof"]);
+        cargo.args(["--package", "clawproof-probe"]).run()?;
+        runtime("dev")?;
+    } else {
+        conformance::build(workspace)?;
+        runtime("knockout")?;
+    }
+    Ok(profiles)
+}
+
+fn with_head(known: &[String], head: &str) -> Vec<String> {
+    known.iter().filter(|id| id.starts_with(head)).cloned().collect()
+}
+
+/// What the knockout build can be told to leave out or change, from its own mouth.
+fn known(workspace: &Workspace, profile: &str) -> Result<Vec<String>, Failure> {
+    let heard = workspace.program(profile, "clawproof-runtime").arg("knockouts").hear()?;
+    let ids: Vec<_> = heard.out.lines().filter_map(|line| line.split('\t').next()).collect();
     if heard.code != 0 || ids.is_empty() {
         let said = heard.last_line();
         return Err(Failure::machine(format!("the knockout build names no knockouts: {said}")));
     }
-    Ok(ids)
+    Ok(ids.into_iter().map(str::to_owned).collect())
+}
+
+/// Why a line of the sandbox's plan stays although nothing notices that it is missing; the id of
+/// every line that says so.
+fn reasons(workspace: &Workspace, profile: &str) -> Result<BTreeMap<String, Stays>, Failure> {
+    let heard = workspace.program(profile, "clawproof-runtime").arg("knockouts").hear()?;
+    let said = heard.out.lines().filter_map(|line| {
+        let mut parts = line.split('\t').map(str::to_owned);
+        let (id, beside, why) = (parts.next()?, parts.next()?, parts.next()?);
+        Some((id, Stays { beside, why, without_both: BTreeSet::new() }))
+    });
+    Ok(said.collect())
 }
 
 fn benign(workspace: &Workspace) -> Result<BTreeSet<String>, Failure> {
@@ -129,33 +215,59 @@ fn chosen(known: Vec<String>, only: &[String]) -> Result<Vec<String>, Failure> {
     Ok(known.into_iter().filter(|id| only.is_empty() || only.contains(id)).collect())
 }
 
-/// One row per id, `jobs` suites at a time, in the order of the ids.
-fn all_rows(bench: &Bench<'_>, ids: Vec<String>, jobs: u8) -> Vec<Row> {
-    let total = ids.len();
-    let queue: Mutex<VecDeque<String>> = Mutex::new(ids.iter().cloned().collect());
-    let done: Mutex<BTreeMap<String, Row>> = Mutex::new(BTreeMap::new());
+/// Does the work for each id, `jobs` at a time; the answers stand in the order of the ids.
+fn each<T: Send>(ids: &[String], jobs: u8, work: impl Fn(&str) -> T + Sync) -> Vec<T> {
+    let queue: Mutex<VecDeque<usize>> = Mutex::new((0..ids.len()).collect());
+    let done: Mutex<BTreeMap<usize, T>> = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                    let Some(id) = next else { break };
-                    let row = bench.row(&id).unwrap_or_else(|failure| Row::troubled(&id, &failure));
-                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                    eprintln!("[{}/{total}] {}", done.len() + 1, row.line());
-                    done.insert(id, row);
+                    let Some((place, id)) = next.and_then(|it| Some((it, ids.get(it)?))) else {
+                        break;
+                    };
+                    let answer = work(id);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).insert(place, answer);
                 }
             });
         }
     });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    ids.iter().filter_map(|id| done.remove(id)).collect()
+    done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 
 impl Bench<'_> {
+    /// Plays both faces with nothing missing, where they are asked.
+    fn face_all(&mut self, wanted: impl Fn(Asked) -> bool) -> Result<(), Failure> {
+        for (target, asked) in FACES.into_iter().filter(|(_, asked)| wanted(*asked)) {
+            eprintln!("baseline of {target}: the same build with nothing missing");
+            let baseline = self.baseline(target, &format!("baseline.{target}"), &[])?;
+            self.subjects.push(Subject { target, asked, baseline });
+        }
+        Ok(())
+    }
+
+    /// One row per id.
+    fn rows(&self, ids: Vec<String>) -> Vec<Row> {
+        let total = ids.len();
+        let done = Mutex::new(0_usize);
+        each(&ids, self.jobs, |id| {
+            let row = self.row(id).unwrap_or_else(|failure| Row::troubled(id, &failure));
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            *done += 1;
+            eprintln!("[{done}/{total}] {}", row.line());
+            row
+        })
+    }
+
     fn covers(&self, id: &str) -> bool {
-        let attacks = |case: &String| !self.benign.contains(case);
+        let attacks = |case: &String| !self.is_benign(case);
         self.asked(id).any(|subject| subject.baseline.cases_of(id).iter().any(attacks))
+    }
+
+    /// Whether a case is benign, on whatever surface it is played.
+    fn is_benign(&self, case: &str) -> bool {
+        self.benign.contains(case.split('@').next().unwrap_or(case))
     }
 
     fn asked<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Subject> {
@@ -204,6 +316,37 @@ impl Bench<'_> {
         rows.flat_map(|row| &row.rests_on).any(|head| head == id)
     }
 
+    /// What is seen with nothing missing.
+    fn baseline(&self, target: &str, name: &str, cases: &[String]) -> Result<Report, Failure> {
+        self.once(target, None, name, cases)
+    }
+
+    /// What the suite sees, or saw in the last sweep where that is to be kept.
+    fn once(
+        &self,
+        target: &str,
+        knockout: Option<&str>,
+        name: &str,
+        cases: &[String],
+    ) -> Result<Report, Failure> {
+        let kept = self.keep.then(|| self.kept(name)).flatten();
+        kept.map_or_else(|| self.suite(target, knockout, name, cases), Ok)
+    }
+
+    /// The report of this name, where the programs that stand here made it.
+    fn kept(&self, name: &str) -> Option<Report> {
+        let name = name.replace(':', "-");
+        let text = std::fs::read_to_string(self.folder.join(format!("{name}.json"))).ok()?;
+        let report = Report::parse(&text).ok()?;
+        let digest = |profile: &str, program: &str| {
+            let bytes = std::fs::read(self.workspace.built(profile, program)).ok()?;
+            Some(clawproof::oracle::matrix::digest(&bytes))
+        };
+        let suite = digest(self.profiles.0, "clawproof")?;
+        let runtime = digest(self.profiles.1, "clawproof-runtime")?;
+        report.made_by(&suite, &runtime).then_some(report)
+    }
+
     /// One run of the suite, whose report and log get this name.
     fn suite(
         &self,
@@ -212,15 +355,16 @@ impl Bench<'_> {
         name: &str,
         cases: &[String],
     ) -> Result<Report, Failure> {
+        let name = &name.replace(':', "-");
         let report = self.folder.join(format!("{name}.json"));
         let _ = std::fs::remove_file(&report);
         let mut suite = self
             .workspace
-            .program("release", "clawproof")
+            .program(self.profiles.0, "clawproof")
             .args(["run", "--quiet", "--target"])
             .arg(self.workspace.at(format!("conformance/targets/{target}.toml")))
             .arg("--bin")
-            .arg(self.workspace.built("knockout", "clawproof-runtime"))
+            .arg(self.workspace.built(self.profiles.1, "clawproof-runtime"))
             .arg("--json")
             .arg(&report);
         // A minute's wait, for what it is about alone.
@@ -258,5 +402,11 @@ mod tests {
         let known = vec!["input.utf8".to_owned(), "path.link".to_owned()];
         assert_eq!(chosen(known.clone(), &["path.link".into()]).unwrap(), ["path.link"]);
         assert_eq!(chosen(known, &["path.lonk".into()]).unwrap_err().code(), 2);
+    }
+
+    #[test]
+    fn the_work_is_done_for_each_and_stands_in_order() {
+        let ids: Vec<String> = (0..20).map(|it| it.to_string()).collect();
+        assert_eq!(each(&ids, 2, str::to_owned), ids);
     }
 }

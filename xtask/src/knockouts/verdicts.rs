@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clawproof::verdict::Verdict;
+use clawproof::verdict::{Legs, Verdict};
 use serde::Deserialize;
 
 /// The part of the suite's report that the matrix needs.
@@ -12,18 +12,57 @@ pub(super) struct Report {
     /// By case id: the digest of what defines the case.
     #[serde(default)]
     digests: BTreeMap<String, String>,
+    #[serde(default)]
+    made: Made,
+    #[serde(default)]
+    target: Target,
 }
 
+/// SHA-256 of the suite.
+#[derive(Debug, Default, Deserialize)]
+struct Made {
+    suite: String,
+}
+
+/// SHA-256 of the runtime.
+#[derive(Debug, Default, Deserialize)]
+struct Target {
+    program: String,
+}
+
+/// One case as the suite saw it.
 #[derive(Debug, Deserialize)]
-struct Case {
-    case: String,
-    requirements: Vec<String>,
-    verdict: Verdict,
+pub(super) struct Case {
+    pub(super) case: String,
+    pub(super) requirements: Vec<String>,
+    pub(super) verdict: Verdict,
+    /// Of an attack that fails: it arrived, and nothing else was seen.
+    #[serde(default)]
+    pub(super) harmless: bool,
+    #[serde(default)]
+    pub(super) legs: Option<Legs>,
+    #[serde(default)]
+    pub(super) evidence: Vec<String>,
 }
 
 impl Report {
     pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
+    }
+
+    /// Whether it was made by this suite with this runtime, by their digests.
+    pub(super) fn made_by(&self, suite: &str, runtime: &str) -> bool {
+        self.made.suite == suite && self.target.program == runtime
+    }
+
+    /// Every case.
+    pub(super) fn cases(&self) -> &[Case] {
+        &self.cases
+    }
+
+    /// The case with this id.
+    pub(super) fn case(&self, id: &str) -> Option<&Case> {
+        self.find(id)
     }
 
     /// Whether this case witnesses the requirement or one of its family.
@@ -101,6 +140,14 @@ mod tests {
             })
             .collect();
         Report::parse(&serde_json::json!({ "cases": cases }).to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_report_is_known_by_the_programs_that_made_it() {
+        let text = r#"{"cases": [], "made": {"suite": "aa"}, "target": {"program": "bb"}}"#;
+        let made = Report::parse(text).unwrap();
+        assert!(made.made_by("aa", "bb"));
+        assert!(!made.made_by("aa", "cc") && !made.made_by("", ""));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! escaping, and the page's policy runs no script but its own.
 
 mod plot;
+mod tables;
 mod wall;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,8 @@ use crate::oracle::matrix::KillMatrix;
 use crate::run::RequirementResult;
 use crate::spec::{Layer, Level};
 use crate::verdict::{CaseResult, Exit, Leg};
+
+pub use tables::{Table, tables};
 
 pub(super) const CSS: &str = include_str!("../../../templates/page.css");
 pub(super) const JS: &str = include_str!("../../../templates/page.js");

@@ -97,10 +97,8 @@ fn prepare(report: &mut File) -> Result<Job, String> {
     let orders: Orders =
         serde_json::from_slice(&text).map_err(|error| format!("the orders: {error}"))?;
     #[cfg(feature = "knockout")]
-    if let Some(requirement) =
-        orders.knockout.as_deref().and_then(crate::requirement::Requirement::named)
-    {
-        crate::requirement::knockout::set(requirement);
+    if let Some(words) = &orders.knockout {
+        crate::requirement::knockout::tell(words).map_err(|word| format!("no knockout {word}"))?;
     }
     if orders.watched && starter_is_gone()? {
         return Err("whoever started this sandbox is gone".to_owned());

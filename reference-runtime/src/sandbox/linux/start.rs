@@ -55,7 +55,7 @@ impl Orders {
                 }
             },
             #[cfg(feature = "knockout")]
-            knockout: requirement::knockout::current().map(|one| one.id().to_owned()),
+            knockout: requirement::knockout::told(),
             #[cfg(not(feature = "knockout"))]
             knockout: None,
         };

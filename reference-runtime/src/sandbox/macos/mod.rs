@@ -157,7 +157,7 @@ impl Backend {
                 }
             },
             #[cfg(feature = "knockout")]
-            knockout: requirement::knockout::current().map(|one| one.id().to_owned()),
+            knockout: requirement::knockout::told(),
             #[cfg(not(feature = "knockout"))]
             knockout: None,
         };

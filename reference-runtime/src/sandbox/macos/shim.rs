@@ -106,10 +106,8 @@ fn read() -> Result<Orders, String> {
 
 fn prepare(orders: &Orders) -> Result<(), String> {
     #[cfg(feature = "knockout")]
-    if let Some(requirement) =
-        orders.knockout.as_deref().and_then(crate::requirement::Requirement::named)
-    {
-        crate::requirement::knockout::set(requirement);
+    if let Some(words) = &orders.knockout {
+        crate::requirement::knockout::tell(words).map_err(|word| format!("no knockout {word}"))?;
     }
     prove(orders)?;
     if orders.session {

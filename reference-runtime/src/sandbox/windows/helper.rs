@@ -120,10 +120,8 @@ fn say(speaker: &Speaker, kind: Kind, bytes: &[u8]) {
 fn run(speaker: &Speaker) -> Result<(), String> {
     let (orders, call) = read()?;
     #[cfg(feature = "knockout")]
-    if let Some(requirement) =
-        orders.knockout.as_deref().and_then(crate::requirement::Requirement::named)
-    {
-        crate::requirement::knockout::set(requirement);
+    if let Some(words) = &orders.knockout {
+        crate::requirement::knockout::tell(words).map_err(|word| format!("no knockout {word}"))?;
     }
     if orders.reap || orders.limits.is_some() {
         job_of(orders.limits, orders.reap)?;
