@@ -165,7 +165,10 @@ pub(crate) fn knockouts() {
     use clawproof_runtime::requirement;
     for requirement in requirement::ALL {
         match sandbox::lines::stays(*requirement) {
-            Some((beside, why)) => println!("{requirement}\t{beside}\t{why}"),
+            Some((beside, why)) => {
+                let beside = beside.map_or("-", requirement::Requirement::id);
+                println!("{requirement}\t{beside}\t{why}");
+            }
             None => println!("{requirement}"),
         }
     }

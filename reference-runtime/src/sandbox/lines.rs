@@ -9,13 +9,84 @@ use crate::requirement::{self as is, Requirement};
 /// Takes one line out of a plan.
 type Without = fn(&mut Plan);
 
-/// The lines whose absence no probe notices, because another holds the same: that one, and why both
-/// stay. The sweep shows it by taking both away.
-const STAYS: &[(Requirement, Requirement, &str)] = &[];
+/// A line whose absence no probe notices: the other line that holds the same, where it is one of
+/// this plan, and why both stay.
+type Stays = (Requirement, Option<Requirement>, &'static str);
+
+/// Those lines. The sweep of the self-test shows each by taking the other away as well.
+const STAYS: &[Stays] = &[
+    (
+        is::SANDBOX_PLAN_DISABLE_USERNS,
+        Some(is::SANDBOX_PLAN_SECCOMP_NAMESPACES),
+        "the filter refuses the calls that make a user namespace; this holds for calls that a later \
+         kernel adds",
+    ),
+    (
+        is::SANDBOX_PLAN_SECCOMP_NAMESPACES,
+        Some(is::SANDBOX_PLAN_DISABLE_USERNS),
+        "without privileges a namespace needs a user namespace first, and there is none to be had; \
+         this holds where that limit cannot be set",
+    ),
+    (
+        is::SANDBOX_PLAN_CAP_DROP,
+        None,
+        "bubblewrap keeps no capability for a user who is not root; said so that neither another \
+         version nor a set-uid one decides it",
+    ),
+    (
+        is::SANDBOX_PLAN_NEW_SESSION,
+        Some(is::SANDBOX_PLAN_SECCOMP_TERMINAL),
+        "the filter refuses to type into a terminal; this takes the terminal away as a whole",
+    ),
+    (
+        is::SANDBOX_PLAN_SECCOMP_TERMINAL,
+        Some(is::SANDBOX_PLAN_NEW_SESSION),
+        "a session of its own has no terminal to type into; this holds for one that is handed in",
+    ),
+    (
+        is::SANDBOX_PLAN_PROC_SYS,
+        None,
+        "the kernel's settings belong to the host's root, who no tool is; this holds for settings \
+         that are the namespace's own",
+    ),
+    (
+        is::SANDBOX_PLAN_SEAL_DEV,
+        None,
+        "what is written beside the devices lies in the sandbox's own memory and ends with it; this \
+         keeps it from being memory without a limit",
+    ),
+    (
+        is::SANDBOX_PLAN_SEAL_ROOT,
+        Some(is::SANDBOX_PLAN_LANDLOCK_FILES),
+        "Landlock lets nothing be written at the root; this holds where the kernel has no Landlock",
+    ),
+    (
+        is::SANDBOX_PLAN_LANDLOCK_FILES,
+        Some(is::SANDBOX_PLAN_SEAL_ROOT),
+        "the view shows nothing else that can be written; this holds where the view has a hole",
+    ),
+    (
+        is::SANDBOX_PLAN_LANDLOCK_TCP,
+        Some(is::SANDBOX_PLAN_UNSHARE_NET),
+        "an empty network reaches nobody; this holds where a network is shared by mistake",
+    ),
+    (
+        is::SANDBOX_PLAN_LANDLOCK_SCOPES,
+        Some(is::SANDBOX_PLAN_UNSHARE_PID),
+        "no process and no abstract socket of the host is in these namespaces; this holds where one \
+         is shared",
+    ),
+    (
+        is::SANDBOX_PLAN_SECCOMP_PROCESSES,
+        None,
+        "a process of the host belongs to another user namespace, and Landlock keeps a tool from \
+         tracing out of its own domain; this holds without either",
+    ),
+];
 
 /// Why a line stays although no probe notices that it is missing, and the line that holds the same.
 #[must_use]
-pub fn stays(requirement: Requirement) -> Option<(Requirement, &'static str)> {
+pub fn stays(requirement: Requirement) -> Option<(Option<Requirement>, &'static str)> {
     let row = STAYS.iter().find(|(line, _, _)| *line == requirement);
     row.map(|(_, beside, why)| (*beside, *why))
 }

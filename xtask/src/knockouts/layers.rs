@@ -234,7 +234,8 @@ impl Redundancy {
             heading: "All layers".to_owned(),
             words: "`arrived`: it got where it must not, and no sensor saw more. `effect`: a sensor saw \
                     its effect. `no effect`: nobody refused it by name, and it had none, as the tool or \
-                    the system would not do it. `not told`: the evidence names nobody. `gateway` holds \
+                    the system would not do it. `not told`: the evidence names nobody. A layer in its \
+                    own row: what is no JSON or no path at all fails in its name. `gateway` holds \
                     tokens and rates."
                 .to_owned(),
             columns: columns("layer missing"),

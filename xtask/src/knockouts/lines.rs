@@ -2,6 +2,7 @@
 //! none notices stays where the runtime says why. It must never judge a probe itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 
 use clawproof::oracle::matrix::Kills;
@@ -35,27 +36,83 @@ const PLAYED: [&str; 11] = [
     "scenario:sandbox.reap",
 ];
 
-/// Where a line is looked for first: by a word of its name, the heads of the probes that are likely
-/// to notice. All are asked where none of these does.
+/// The probes that are about the same thing as a line. All are asked where none of these notices and
+/// the runtime does not say why the line stays.
 const LIKELY: &[(&str, &[&str])] = &[
-    ("net", &["probe:net"]),
-    ("tcp", &["probe:net"]),
-    ("families", &["probe:net", "probe:ipc"]),
-    ("pid", &["probe:proc"]),
-    ("processes", &["probe:proc"]),
-    ("ipc", &["probe:ipc"]),
-    ("scopes", &["probe:ipc", "probe:proc", "probe:net"]),
-    ("terminal", &["probe:term"]),
-    ("session", &["probe:term", "probe:proc"]),
-    ("environment", &["probe:env"]),
-    ("output", &["probe:res"]),
-    ("size", &["probe:res"]),
-    ("rlimit", &["probe:res"]),
-    ("seccomp", &["probe:kern", "probe:proc"]),
-    ("userns", &["probe:kern", "probe:proc"]),
-    ("cap", &["probe:kern", "probe:proc"]),
-    ("parent", &["probe:proc", "scenario:sandbox.reap"]),
-    ("", &["probe:fs", "probe:kern"]),
+    ("unshare-net", &["probe:net.udp4", "probe:net.netlink", "probe:net.dns"]),
+    ("unshare-pid", &["probe:proc.list-host"]),
+    ("unshare-ipc", &["probe:ipc.sysv-shm"]),
+    (
+        "disable-userns",
+        &["probe:kern.userns", "probe:kern.clone3-userns", "probe:kern.mount-in-userns"],
+    ),
+    ("cap-drop", &["probe:kern.caps", "probe:kern.setuid-exec"]),
+    ("new-session", &["probe:term.read-tty", "probe:term.tiocsti", "probe:proc.kill-pgrp0"]),
+    ("die-with-parent", &["probe:proc.orphan-launcher"]),
+    ("proc-sys", &["probe:kern.sysctl-write"]),
+    ("seal-dev", &["probe:fs.write-synthetic-root", "probe:fs.devshm", "probe:kern.dev-nodes"]),
+    ("seal-root", &["probe:fs.write-synthetic-root"]),
+    ("size-shm", &["probe:res.tmpfs"]),
+    ("size-tmp", &["probe:res.tmpfs"]),
+    (
+        "protected",
+        &[
+            "probe:fs.git-config",
+            "probe:fs.protected-missing",
+            "probe:fs.protected-nested",
+            "probe:fs.shell-rc",
+        ],
+    ),
+    ("pinned", &["probe:fs.protected-rename"]),
+    ("descriptors", &["probe:fs.fd-dir", "probe:fs.fd-file"]),
+    ("rlimit-nproc", &["probe:res.fork"]),
+    ("rlimit-as", &["probe:res.mem"]),
+    ("rlimit-fsize", &["probe:res.disk-ws"]),
+    ("rlimit-nofile", &["probe:res.fds"]),
+    ("rlimit-cpu", &["probe:res.cpu"]),
+    (
+        "landlock-files",
+        &["probe:fs.write-synthetic-root", "probe:kern.dev-nodes", "probe:proc.pid1-environ"],
+    ),
+    ("landlock-tcp", &["probe:net.tcp4", "probe:net.tcp6", "probe:net.bind-host"]),
+    ("landlock-scopes", &["probe:net.unix-abstract", "probe:proc.kill-pid"]),
+    (
+        "seccomp-kernel",
+        &["probe:kern.bpf", "probe:kern.io-uring", "probe:kern.perf", "probe:kern.userfaultfd"],
+    ),
+    (
+        "seccomp-namespaces",
+        &[
+            "probe:kern.userns",
+            "probe:kern.clone3-userns",
+            "probe:proc.setns",
+            "probe:fs.remount-rw",
+        ],
+    ),
+    ("seccomp-keys", &["probe:kern.keyring-read", "probe:kern.keyring-leave"]),
+    ("seccomp-processes", &["probe:proc.ptrace", "probe:proc.vm-readv"]),
+    (
+        "seccomp-files",
+        &[
+            "probe:fs.setuid-ws",
+            "probe:fs.mknod-ws",
+            "probe:fs.open-by-handle",
+            "probe:fs.lease-ro",
+        ],
+    ),
+    ("seccomp-watches", &["probe:res.inotify"]),
+    ("seccomp-openat2", &["probe:fs.setuid-ws"]),
+    (
+        "seccomp-terminal",
+        &["probe:term.tiocsti", "probe:term.tiocsti-hi32", "probe:term.tioclinux"],
+    ),
+    (
+        "seccomp-families",
+        &["probe:net.unix-in-ws", "probe:net.vsock", "probe:net.packet", "probe:net.scm-rights"],
+    ),
+    ("environment", &["probe:env.canary"]),
+    ("output", &["probe:res.stdout-flood"]),
+    ("plain-terminal", &["probe:term.escape"]),
 ];
 
 /// Every line and what was seen without it.
@@ -80,13 +137,25 @@ struct Line {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stays {
-    /// Which.
+    /// Which; `-` where it is no line of the plan.
     pub(super) beside: String,
     /// What it holds, and why both stay.
     pub(super) why: String,
     /// The cases that fail where both are missing, twice.
     #[serde(default)]
     pub(super) without_both: BTreeSet<String>,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let listed = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(" ");
+        match &self.stays {
+            Some(stays) if self.noticed_by.is_empty() => {
+                write!(f, "without {} too: {}", stays.beside, listed(&stays.without_both))
+            }
+            _ => f.write_str(&listed(&self.noticed_by)),
+        }
+    }
 }
 
 impl Lines {
@@ -126,10 +195,10 @@ impl Lines {
         };
         Table {
             heading: "Lines of the sandbox's plan".to_owned(),
-            words:
-                "Each row: the plan without that one line. Where no probe notices, another line \
-                    holds the same, and the last column says which."
-                    .to_owned(),
+            words: "Each row: the plan without that one line. Where no probe that is \
+                    about the same thing notices, the last column says what holds besides, and \
+                    which probes notice that both are missing."
+                .to_owned(),
             columns: ["missing", "noticed first by", "stays because"].map(str::to_owned).into(),
             rows: self.lines.iter().map(row).collect(),
         }
@@ -161,20 +230,18 @@ fn requirement(case: &str) -> String {
 pub(super) fn run(bench: &Bench<'_>, ids: Vec<String>) -> Result<(), Failure> {
     let mut faces = Vec::new();
     for (target, _) in FACES.into_iter().rev() {
-        let cases = served(target, &PLAYED);
+        // A launcher has no scenarios.
+        let kept = PLAYED.iter().filter(|it| target == FACES[0].0 || it.starts_with("probe:"));
+        let cases: Vec<String> = kept.map(|head| (*head).to_owned()).collect();
         faces.push((target, bench.baseline(target, &format!("lines.{target}"), &cases)?));
     }
     let stays = reasons(bench.workspace, bench.profiles.1)?;
     let found = each(&ids, bench.jobs, |id| {
-        let noticed_by = noticed(bench, id, &faces)?;
-        eprintln!("{id:<34} {}", noticed_by.iter().cloned().collect::<Vec<_>>().join(" "));
-        let mut stays = stays.get(id).cloned();
-        if let Some(stays) = stays.as_mut().filter(|_| noticed_by.is_empty()) {
-            let both = format!("{id},{}", stays.beside);
-            stays.without_both = noticed(bench, &both, &faces)?;
-            eprintln!("{both}: {:?}", stays.without_both);
+        let found = line(bench, id, &faces, stays.get(id).cloned());
+        if let Ok(line) = &found {
+            eprintln!("{id:<34} {line}");
         }
-        Ok::<_, Failure>(Line { noticed_by, stays })
+        found
     });
     let known = with_head(&known(bench.workspace, bench.profiles.1)?, HEAD);
     let mut lines = if ids.len() < known.len() {
@@ -197,35 +264,75 @@ pub(super) fn run(bench: &Bench<'_>, ids: Vec<String>) -> Result<(), Failure> {
     lines.judge()
 }
 
-/// What is played on a face: a launcher has no scenarios.
-fn served(target: &str, heads: &[&str]) -> Vec<String> {
-    let kept = heads.iter().filter(|head| target == FACES[0].0 || head.starts_with("probe:"));
-    kept.map(|head| (*head).to_owned()).collect()
+/// What of these has a meaning on a face, as its baseline shows.
+fn served(baseline: &Report, heads: &[&str]) -> Vec<String> {
+    let under = |case: &str, head: &str| {
+        case.strip_prefix(head).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
+    };
+    let meant = |head: &&&str| {
+        let mut cases = baseline.cases().iter().filter(|case| under(&case.case, head));
+        cases.any(|case| case.verdict != Verdict::NotApplicable)
+    };
+    heads.iter().filter(meant).map(|head| (*head).to_owned()).collect()
 }
 
-/// The first probes that notice that a line is missing: the likely ones at each face, then all.
+/// What is seen without one line and, where nobody notices, without the other that holds the same.
+fn line(
+    bench: &Bench<'_>,
+    id: &str,
+    faces: &[(&str, Report)],
+    stays: Option<Stays>,
+) -> Result<Line, Failure> {
+    let all = stays.is_none();
+    let mut line = Line { noticed_by: noticed(bench, id, faces, all)?, stays };
+    let other = |it: &&mut Stays| it.beside != "-" && line.noticed_by.is_empty();
+    if let Some(stays) = line.stays.as_mut().filter(other) {
+        let probes = likely(&[id, &stays.beside]);
+        let both = asked(bench, &format!("{id},{}", stays.beside), &probes, faces)?;
+        // What falls without the other alone says nothing about this one.
+        let alone = asked(bench, &stays.beside, &probes, faces)?;
+        stays.without_both = both.difference(&alone).cloned().collect();
+    }
+    Ok(line)
+}
+
+/// The probes that are about the same thing as these lines.
+fn likely(ids: &[&str]) -> Vec<&'static str> {
+    let names: Vec<&str> = ids.iter().map(|id| id.trim_start_matches(HEAD)).collect();
+    let rows = LIKELY.iter().filter(|(line, _)| names.contains(line));
+    rows.flat_map(|(_, probes)| probes.iter().copied()).collect()
+}
+
+/// The first probes that notice that a line is missing: the likely ones at each face, then all where
+/// that is asked for.
 fn noticed(
     bench: &Bench<'_>,
     id: &str,
     faces: &[(&str, Report)],
+    all: bool,
 ) -> Result<BTreeSet<String>, Failure> {
-    let first = id.split(',').next().unwrap_or(id);
-    let name = first.trim_start_matches(HEAD);
-    let likely = LIKELY.iter().find(|(word, _)| name.contains(word)).map(|(_, heads)| *heads);
-    for (place, heads) in likely.into_iter().chain([PLAYED.as_slice()]).enumerate() {
-        for (target, baseline) in faces {
-            // The launcher shows more of a sandbox; the runtime's own tool goes the same way in.
-            if place > 0 && *target == FACES[0].0 {
-                continue;
-            }
-            let cases = served(target, heads);
-            if cases.is_empty() {
-                continue;
-            }
-            let fallen = fallen(bench, id, target, &cases, baseline)?;
-            if !fallen.is_empty() {
-                return Ok(fallen);
-            }
+    let fallen_here = asked(bench, id, &likely(&[id]), faces)?;
+    if !fallen_here.is_empty() {
+        return Ok(fallen_here);
+    }
+    // The launcher shows more of a sandbox; the runtime's own tool goes the same way in.
+    match faces.first().filter(|_| all) {
+        Some((target, baseline)) => fallen(bench, id, target, &served(baseline, &PLAYED), baseline),
+        None => Ok(BTreeSet::new()),
+    }
+}
+
+/// Which of these probes notice at the first face where any does.
+fn asked(
+    bench: &Bench<'_>,
+    ids: &str,
+    probes: &[&str],
+    faces: &[(&str, Report)],
+) -> Result<BTreeSet<String>, Failure> {
+    for (target, baseline) in faces {
+        let fallen = fallen(bench, ids, target, &served(baseline, probes), baseline)?;
+        if !fallen.is_empty() {
+            return Ok(fallen);
         }
     }
     Ok(BTreeSet::new())
@@ -239,6 +346,9 @@ fn fallen(
     cases: &[String],
     baseline: &Report,
 ) -> Result<BTreeSet<String>, Failure> {
+    if cases.is_empty() {
+        return Ok(BTreeSet::new());
+    }
     let report = bench.suite(target, Some(id), &format!("{id}.{target}"), cases)?;
     let mut fallen = report.newly_failing(baseline);
     if !fallen.is_empty() {
@@ -269,6 +379,15 @@ mod tests {
         assert!(lines(&[], Some("another holds it")).judge().is_ok());
         assert_eq!(lines(&[], None).judge().unwrap_err().code(), 1);
         assert!(Lines { version: 1, lines: BTreeMap::new() }.judge().is_err());
+    }
+
+    #[test]
+    fn every_line_has_its_likely_probes_and_no_other_has() {
+        let lines = Lines::committed(&Workspace::find().unwrap()).unwrap();
+        let known: Vec<&str> = lines.lines.keys().map(|id| id.trim_start_matches(HEAD)).collect();
+        let mut likely: Vec<&str> = LIKELY.iter().map(|(line, _)| *line).collect();
+        likely.sort_unstable();
+        assert_eq!(likely, known);
     }
 
     #[test]
