@@ -91,8 +91,8 @@ const STAYS: &[Stays] = &[
     (
         is::SANDBOX_PLAN_OUTPUT,
         None,
-        "no probe of Linux asks for more output than a caller takes; the runtime's own tests do, and \
-         its memory would be what is filled",
+        "the probe that floods standard output was not seen to notice; it bounds what the runtime \
+         holds of an answer in memory",
     ),
     (
         is::SANDBOX_PLAN_SECCOMP_PROCESSES,
