@@ -38,7 +38,7 @@ async fn one_that_knows_the_public_corpora_by_heart_gets_nothing() {
     let failed = with(&results, Verdict::Fail);
     let words = "withstood as published; falls when it is written another way";
     let by_heart = failed.iter().filter(|line| line.contains(words)).count();
-    assert!(by_heart >= 8, "{by_heart}: {failed:#?}");
+    assert!(by_heart >= 3, "{by_heart}: {failed:#?}");
     let others = with(&results, Verdict::Inconclusive);
     assert!(others.iter().any(|line| line.contains("known by heart")), "{others:#?}");
 }

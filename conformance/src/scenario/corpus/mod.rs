@@ -22,6 +22,7 @@ use crate::driver::{DriverError, excerpt};
 use crate::oracle::{Observed, Outcome, outcome};
 use crate::sensor::files::{Snapshot, exists, holding};
 use crate::sensor::leak;
+use crate::target::process::contains;
 use crate::target::template::{depth_before, json_literal};
 use crate::target::world::random_hex;
 
@@ -294,7 +295,7 @@ fn distinctive(path: &Path, payload: &[u8]) -> Option<String> {
     let plain = |it: char| it.is_ascii_alphanumeric() || "-._/:".contains(it);
     text.split(|it| !plain(it))
         .filter(|run| run.len() >= 12 && !path.to_string_lossy().contains(run))
-        .filter(|run| !String::from_utf8_lossy(payload).contains(run))
+        .filter(|run| !contains(payload, run.as_bytes()))
         .max_by_key(|run| run.len())
         .map(str::to_owned)
 }
