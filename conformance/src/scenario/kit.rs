@@ -8,6 +8,8 @@ use crate::driver::DriverError;
 use crate::driver::http::{Reply, Request};
 use crate::driver::rpc::Rpc;
 use crate::sensor::audit_log::{AuditLog, Reading};
+use crate::sensor::files;
+use crate::stage::model::ToolCall;
 use crate::target::template::Vars;
 use crate::target::world::random_hex;
 
@@ -143,6 +145,18 @@ pub(super) fn set_header(request: &mut Request, name: &str, value: &str) {
 pub(super) async fn all_at_once(rpc: &Rpc, requests: Vec<Request>) -> Vec<Answered> {
     let sent = requests.into_iter().map(|request| async move { rpc.send(&request).await });
     futures_util::future::join_all(sent).await
+}
+
+/// A fresh file name and the call that writes it.
+pub(super) fn write_call(target: &Target) -> Result<(String, ToolCall), Trouble> {
+    let name = format!("effect-{}", random_hex(6));
+    let call = target.tool_call("write", &[("path", &name), ("content", "x")])?;
+    Ok((name, call))
+}
+
+/// Whether that file is there.
+pub(super) fn wrote(target: &Target, name: &str) -> bool {
+    files::exists(&in_workspace(target, name))
 }
 
 #[cfg(test)]

@@ -214,6 +214,27 @@ pub struct ToolRun {
 }
 
 impl ToolRun {
+    /// What a run of the exec tool gave: the output that came back, else why there is none.
+    ///
+    /// # Errors
+    /// `Refused` where an answer came without a result; what went wrong where none came.
+    pub(super) fn ran(self, elapsed: Duration, limits: RunLimits) -> Result<Ran, DriverError> {
+        match (self.result, self.reply) {
+            (Some(text), _) => {
+                let mut stdout = unfold(&text).into_bytes();
+                stdout.truncate(limits.output);
+                Ok(Ran { stdout, elapsed, ..Ran::default() })
+            }
+            (None, Ok(reply)) => Err(DriverError::Refused(reply.summary())),
+            (None, Err(error)) => Err(match &*error {
+                DriverError::Harness(words) => DriverError::Harness(words.clone()),
+                DriverError::Unsupported(words) => DriverError::Unsupported(words.clone()),
+                DriverError::Died(words) => DriverError::Died(words.clone()),
+                other => DriverError::Died(other.to_string()),
+            }),
+        }
+    }
+
     /// Whether the target asked its model and so was given the tool call.
     #[must_use]
     pub fn served(&self) -> bool {
@@ -476,19 +497,7 @@ impl Confine for Target {
             let run = tokio::time::timeout(limits.time, run)
                 .await
                 .map_err(|_| DriverError::Timeout(milliseconds))??;
-            match (run.result, run.reply) {
-                (Some(text), _) => {
-                    let mut stdout = unfold(&text).into_bytes();
-                    stdout.truncate(limits.output);
-                    Ok(Ran { stdout, elapsed: begun.elapsed(), ..Ran::default() })
-                }
-                (None, Ok(reply)) => Err(DriverError::Refused(reply.summary())),
-                (None, Err(error)) => Err(match &*error {
-                    DriverError::Harness(words) => DriverError::Harness(words.clone()),
-                    DriverError::Unsupported(words) => DriverError::Unsupported(words.clone()),
-                    other => DriverError::Died(other.to_string()),
-                }),
-            }
+            run.ran(begun.elapsed(), limits)
         })
     }
 

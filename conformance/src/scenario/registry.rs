@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::sensor::files;
 use crate::stage::model::{Answer, Talk, ToolCall};
 use crate::target::world::random_hex;
 
-use super::kit::{Answered, audit_log, in_workspace, placeholders, settled, shown};
+use super::kit::{
+    Answered, audit_log, in_workspace, placeholders, settled, shown, write_call, wrote,
+};
 use super::{Finding, Lab, Options, Scenario, Target, Trouble};
 
 /// The scenarios of this group.
@@ -74,17 +75,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: |lab| Box::pin(ended(lab)),
     },
 ];
-
-/// A fresh file name and the call that writes it.
-fn write_call(target: &Target) -> Result<(String, ToolCall), Trouble> {
-    let name = format!("effect-{}", random_hex(6));
-    let call = target.tool_call("write", &[("path", &name), ("content", "x")])?;
-    Ok((name, call))
-}
-
-fn wrote(target: &Target, name: &str) -> bool {
-    files::exists(&in_workspace(target, name))
-}
 
 /// One message with a nonce and any text behind it, answered by this script.
 async fn turn(

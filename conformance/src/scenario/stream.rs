@@ -5,13 +5,12 @@
 use std::time::Duration;
 
 use crate::driver::websocket::Socket;
-use crate::sensor::files;
 use crate::stage::model::{Answer, Break, ToolCall};
 use crate::target::process::contains;
 use crate::target::world::random_hex;
 
-use super::kit::{in_workspace, placeholders};
-use super::{Finding, Lab, Options, Scenario, Target, Trouble};
+use super::kit::{in_workspace, placeholders, write_call, wrote};
+use super::{Finding, Lab, Options, Scenario, Trouble};
 
 /// Config patches of the manifest under which the target asks otherwise than it is used to.
 const STREAMS: &[&str] = &["model-streamed", "model-messages-streamed"];
@@ -62,17 +61,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: |lab| Box::pin(secrets(lab)),
     },
 ];
-
-/// A call that writes a fresh file, and the file's name.
-fn write_call(target: &Target) -> Result<(String, ToolCall), Trouble> {
-    let name = format!("effect-{}", random_hex(6));
-    let call = target.tool_call("write", &[("path", &name), ("content", "x")])?;
-    Ok((name, call))
-}
-
-fn wrote(target: &Target, name: &str) -> bool {
-    files::exists(&in_workspace(target, name))
-}
 
 fn in_pieces(size: usize, answer: Answer) -> Answer {
     Answer::Pieces(size, Box::new(answer))

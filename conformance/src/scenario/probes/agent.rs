@@ -9,7 +9,6 @@ use futures_util::future::BoxFuture;
 
 use crate::driver::{Confine, DriverError, Ran, RunLimits, excerpt};
 use crate::scenario::Target;
-use crate::scenario::lab::unfold;
 
 use super::play::Side;
 use super::scene::Sight;
@@ -157,20 +156,7 @@ impl Confine for Agent<'_> {
                 approval: reply.ok().and_then(|it| it.header(APPROVAL)).map(str::to_owned),
                 answer: reply.map_or_else(|error| error.to_string(), |it| it.summary()),
             };
-            match (run.result, run.reply) {
-                (Some(text), _) => {
-                    let mut stdout = unfold(&text).into_bytes();
-                    stdout.truncate(limits.output);
-                    Ok(Ran { stdout, elapsed: begun.elapsed(), ..Ran::default() })
-                }
-                (None, Ok(reply)) => Err(DriverError::Refused(reply.summary())),
-                (None, Err(error)) => Err(match &*error {
-                    DriverError::Harness(words) => DriverError::Harness(words.clone()),
-                    DriverError::Unsupported(words) => DriverError::Unsupported(words.clone()),
-                    DriverError::Died(words) => DriverError::Died(words.clone()),
-                    other => DriverError::Died(other.to_string()),
-                }),
-            }
+            run.ran(begun.elapsed(), limits)
         })
     }
 
