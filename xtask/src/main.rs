@@ -14,6 +14,7 @@ mod knockouts;
 mod process;
 mod serve;
 mod setup;
+mod soak;
 mod subjects;
 mod summary;
 mod test;
@@ -64,6 +65,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Run the benches and print their ratios.
     Bench(bench::Options),
+    /// Launch the reference's sandbox 500 times, kill one launch in ten, and look what is left.
+    Soak,
     /// Check the house rules: room order, first lines, file length, words that may not stand here.
     Tidy,
     /// Check dependencies: bans, licences, sources, advisories.
@@ -98,6 +101,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Attacks(action) => attacks::run(workspace, &action),
         Command::Fuzz(options) => fuzz::run(workspace, &options),
         Command::Bench(options) => bench::run(workspace, &options),
+        Command::Soak => soak::run(workspace),
         Command::Tidy => tidy::run(workspace),
         Command::Deny(options) => deny::run(workspace, &options),
     }

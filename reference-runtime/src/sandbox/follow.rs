@@ -3,7 +3,10 @@
 
 use std::{io, process::ExitStatus};
 
-use tokio::{process::Child, time::timeout};
+use tokio::{
+    process::{ChildStderr, ChildStdout},
+    time::timeout,
+};
 
 use super::{
     output::{Captured, drain, harmless},
@@ -32,15 +35,15 @@ pub(super) struct Followed {
     pub(super) stderr: Captured,
 }
 
-/// Reads the output and waits for the end, at most for the job's time or until it is told to stop.
+/// Reads the output and waits for the end as `wait` tells it, at most for the job's time or until it is told to stop.
 pub(super) async fn follow(
-    child: &mut Child,
+    (out, err): (Option<ChildStdout>, Option<ChildStderr>),
+    wait: impl Future<Output = io::Result<ExitStatus>>,
     plan: &Plan,
     job: &Job,
     stop: Stop,
 ) -> Result<Followed, Rejection> {
     let (mut stdout, mut stderr) = (Captured::default(), Captured::default());
-    let (out, err) = (child.stdout.take(), child.stderr.take());
     let limit = plan.output_bytes;
     let finished = {
         let work = async {
@@ -58,7 +61,7 @@ pub(super) async fn follow(
                     drain(stream, limit, &mut stderr, to, plain).await;
                 }
             };
-            let (status, (), ()) = tokio::join!(child.wait(), first, second);
+            let (status, (), ()) = tokio::join!(wait, first, second);
             status
         };
         tokio::select! {

@@ -136,9 +136,6 @@ fn start(arguments: &Arguments) -> Result<Ran, Rejection> {
         }
     };
     let ended = if tokio::runtime::Handle::try_current().is_err() {
-        // No other thread is needed: this one waits for the run, and lives as long as it does.
-        #[cfg(target_os = "linux")]
-        super::linux::spawn_here();
         on_this_thread(whole)
     } else {
         block_on(whole)

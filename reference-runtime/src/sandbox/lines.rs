@@ -117,7 +117,7 @@ const LINES: &[(Requirement, Without)] = &[
     (is::SANDBOX_PLAN_DISABLE_USERNS, |plan| isolation(plan, |it| it.no_nested_users = false)),
     (is::SANDBOX_PLAN_CAP_DROP, |plan| isolation(plan, |it| it.drop_capabilities = false)),
     (is::SANDBOX_PLAN_NEW_SESSION, |plan| isolation(plan, |it| it.new_session = false)),
-    (is::SANDBOX_PLAN_DIE_WITH_PARENT, |plan| isolation(plan, |it| it.die_with_parent = false)),
+    (is::SANDBOX_PLAN_DIE_WITH_PARENT, |plan| plan.inner.ends_with_starter = false),
     (is::SANDBOX_PLAN_PROC_SYS, |plan| {
         mounts(plan, |mount| *mount != Mount::ReadOnly("/proc/sys".into()));
     }),

@@ -125,7 +125,6 @@ pub struct Isolation {
     pub no_nested_users: bool,
     pub drop_capabilities: bool,
     pub new_session: bool,
-    pub die_with_parent: bool,
 }
 
 /// A rule group of the system call filter; the rules stand in `linux/seccomp.rs`.
@@ -193,6 +192,8 @@ pub struct Rlimits {
 pub struct Inner {
     /// No descriptor but the three standard ones crosses into the tool.
     pub close_descriptors: bool,
+    /// The run ends with whoever started it, and does not begin where that one is gone already.
+    pub ends_with_starter: bool,
     /// None: no limit.
     pub rlimits: Option<Rlimits>,
     /// None: not applied.
@@ -310,6 +311,7 @@ impl Plan {
         if level == Level::None {
             let inner = Inner {
                 close_descriptors: true,
+                ends_with_starter: heads.reap,
                 rlimits: None,
                 landlock: None,
                 seccomp: Vec::new(),
@@ -337,6 +339,7 @@ impl Plan {
             }),
             inner: Inner {
                 close_descriptors: heads.fs,
+                ends_with_starter: heads.reap,
                 rlimits: heads.res.then_some(RLIMITS),
                 landlock: landlock(network, write, facts, heads),
                 seccomp: groups(purpose, network, heads),
@@ -358,7 +361,6 @@ fn isolation(network: bool, heads: Heads) -> Isolation {
         no_nested_users: heads.kern,
         drop_capabilities: heads.kern,
         new_session: heads.term,
-        die_with_parent: heads.reap,
     }
 }
 

@@ -20,11 +20,11 @@ pub(super) fn line(plan: &Plan, outer: &Outer, first: i32) -> Line {
     line.flags(&[
         (true, &["--unshare-user", "--unshare-uts", "--unshare-cgroup-try"]),
         (is.ipc, &["--unshare-ipc"]),
-        (is.pid, &["--unshare-pid"]),
+        // The shim is process 1: it ends the sandbox, and nothing inside can end or stop it.
+        (is.pid, &["--unshare-pid", "--as-pid-1"]),
         (is.net, &["--unshare-net"]),
         (is.no_nested_users, &["--disable-userns", "--assert-userns-disabled"]),
         (is.new_session, &["--new-session"]),
-        (is.die_with_parent, &["--die-with-parent"]),
         (is.drop_capabilities, &["--cap-drop", "ALL"]),
         (true, &["--hostname", "sandbox"]),
     ]);
@@ -184,8 +184,11 @@ mod tests {
         assert_eq!(without(|heads| heads.net = false), ["--unshare-net"]);
         assert_eq!(without(|heads| heads.ipc = false), ["--unshare-ipc"]);
         assert_eq!(without(|heads| heads.term = false), ["--new-session"]);
-        assert_eq!(without(|heads| heads.proc = false), ["--unshare-pid", "--proc /proc"]);
-        assert_eq!(without(|heads| heads.reap = false), ["--die-with-parent"]);
+        assert_eq!(
+            without(|heads| heads.proc = false),
+            ["--unshare-pid", "--as-pid-1", "--proc /proc"]
+        );
+        assert_eq!(without(|heads| heads.reap = false), [] as [&str; 0]);
         assert_eq!(
             without(|heads| heads.kern = false),
             [

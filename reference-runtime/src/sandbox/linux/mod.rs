@@ -3,34 +3,20 @@
 
 mod bubblewrap;
 mod detect;
+mod first;
 mod landlock;
 mod links;
 mod protect;
+mod running;
 mod seccomp;
 pub(super) mod shim;
-mod spawn;
 mod start;
 
 use std::{
     env,
-    fs::File,
-    io,
-    os::{
-        fd::OwnedFd,
-        unix::{fs::FileExt, process::ExitStatusExt},
-    },
     path::{Path, PathBuf},
-    process::ExitStatus,
     sync::Arc,
-    time::Duration,
 };
-
-use close_fds::CloseFdsBuilder;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
-};
-use tokio::{process::Child, time::timeout};
 
 use super::{
     follow::{Ended, Followed, follow},
@@ -39,10 +25,9 @@ use super::{
     run::{Job, NOT_BUILT, Ran, Refusal, Setting, Stop, Work},
 };
 use crate::{audit::Rejection, registry::Capability, requirement};
-use start::{Orders, Place, Sandbox, Waiting};
-
-/// How long a killed sandbox may take to be gone before that is an error.
-const GRACE: Duration = Duration::from_secs(5);
+use close_fds::CloseFdsBuilder;
+use running::{Records, Running, code, contents};
+use start::{Orders, Place, Waiting};
 
 /// The helper, and what stands on this host.
 #[derive(Debug)]
@@ -144,13 +129,11 @@ impl Backend {
             shim: facts.shim.clone(),
             become_uid: self.become_uid,
         };
-        let sandbox = match ready.and_then(|ready| ready.release(&orders).ok()) {
+        let mut sandbox = match ready.and_then(|ready| ready.release(&orders).ok()) {
             Some(sandbox) => sandbox,
-            None => place.start(&plan, &orders).await.map_err(refuse)?,
+            None => place.start(&plan, &orders).map_err(refuse)?,
         };
-        // The last is held to the end of the run.
-        let Sandbox { child, records, life: _life } = sandbox;
-        let mut ran = watch(child, &plan, &job, &records, stop).await?;
+        let mut ran = watch(&mut sandbox, &plan, &job, stop).await?;
         // A view that shows placeholders shows files that go with this run.
         let again = waits
             && !ran.stopped
@@ -162,17 +145,13 @@ impl Backend {
             let clean = move || if program { guard.remove_new_baits() } else { Vec::new() };
             ran.removed = blocking(clean).await.map_err(refuse)?;
         }
+        let records = sandbox.records().ok_or_else(|| refuse("no records are left".to_owned()))?;
         let ran = records.judge(ran)?;
         if again {
             self.ready.prepare(place, plan, identities);
         }
         Ok(ran)
     }
-}
-
-/// From here on sandboxes are started by the calling thread, which must live as long as the process.
-pub(super) fn spawn_here() {
-    spawn::here();
 }
 
 /// Looks at a whole workspace without holding up other work; where one run is all that this thread
@@ -219,26 +198,22 @@ fn root_folders() -> (Vec<(PathBuf, PathBuf)>, Vec<PathBuf>) {
     (links, folders)
 }
 
-/// What the helper and the shim report, readable once they are gone.
-#[derive(Debug)]
-struct Records {
-    report: File,
-    status: File,
-}
-
 /// Reads the output and waits for the end, at most for the job's time or until it is told to stop.
 async fn watch(
-    mut child: Child,
+    sandbox: &mut Running,
     plan: &Plan,
     job: &Job,
-    records: &Records,
     stop: Stop,
 ) -> Result<Ran, Rejection> {
-    let followed = follow(&mut child, plan, job, stop).await?;
+    let streams = sandbox.streams();
+    let followed = follow(streams, sandbox.wait(), plan, job, stop).await?;
     let code = match followed.ended {
         Ended::By(status) => Some(code(status)),
         Ended::Not { .. } => {
-            end(&mut child, plan, records).await?;
+            sandbox.end().await.map_err(|_| {
+                requirement::SANDBOX_REAP
+                    .refuse("a tool could not be ended in time", "the sandbox outlived its kill")
+            })?;
             None
         }
     };
@@ -247,50 +222,7 @@ async fn watch(
     Ok(Ran { code, stdout, stderr, stopped, ..Ran::default() })
 }
 
-fn code(status: ExitStatus) -> i32 {
-    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
-}
-
-/// Ends a run whose time is over: the helper, and process 1 of the sandbox, with which the kernel
-/// ends every process in it, whatever session or group it is in. Waits until that is done.
-async fn end(child: &mut Child, plan: &Plan, records: &Records) -> Result<(), Rejection> {
-    let init = if plan.outer.is_some() && plan.reap { records.init(child.id()) } else { None };
-    let _ = child.start_kill();
-    let gone = async {
-        let _ = child.wait().await;
-        if let Some(init) = init {
-            let _ = pidfd_send_signal(&init, Signal::KILL);
-            let _ = tokio::task::spawn_blocking(move || wait_for(&init)).await;
-        }
-    };
-    timeout(GRACE, gone).await.map_err(|_| {
-        requirement::SANDBOX_REAP
-            .refuse("a tool could not be ended in time", "the sandbox outlived its kill")
-    })
-}
-
-/// Waits until the process behind a handle is gone, at most [`GRACE`].
-fn wait_for(process: &OwnedFd) -> io::Result<usize> {
-    let limit = Timespec { tv_sec: 5, tv_nsec: 0 };
-    Ok(poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&limit))?)
-}
-
 impl Records {
-    /// A handle to process 1 of the sandbox, if it is still the helper's child.
-    fn init(&self, helper: Option<u32>) -> Option<OwnedFd> {
-        #[derive(serde::Deserialize)]
-        struct First {
-            #[serde(rename = "child-pid")]
-            child_pid: i32,
-        }
-        let text = contents(&self.status);
-        let first: First = serde_json::from_str(text.lines().next()?).ok()?;
-        let handle = pidfd_open(Pid::from_raw(first.child_pid)?, PidfdFlags::NONBLOCK).ok()?;
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", first.child_pid)).ok()?;
-        let parent: u32 = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
-        (Some(parent) == helper).then_some(handle)
-    }
-
     /// Tells a tool that ran from a sandbox that could not be built.
     fn judge(&self, mut ran: Ran) -> Result<Ran, Rejection> {
         let report = contents(&self.report);
@@ -311,12 +243,4 @@ impl Records {
         landlock.clone_into(&mut ran.landlock);
         Ok(ran)
     }
-}
-
-/// The text of a file in memory, whatever its position: another process writes by its own.
-fn contents(file: &File) -> String {
-    let mut bytes = vec![0_u8; 4096];
-    let count = file.read_at(&mut bytes, 0).unwrap_or(0);
-    bytes.truncate(count);
-    String::from_utf8_lossy(&bytes).into_owned()
 }

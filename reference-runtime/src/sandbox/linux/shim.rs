@@ -1,9 +1,9 @@
-//! `contain`: applies what the plan says to itself, then becomes the tool. It reads its orders from
-//! one descriptor, says on another how far it came, and must never do anything else.
+//! `contain`: applies what the plan says to itself, then runs the tool. It reads its orders from one
+//! descriptor, says on another how far it came, and must never do anything else.
 
 use std::{
     fs::{File, OpenOptions},
-    io::{Read, Write},
+    io::{self, Read, Write},
     os::unix::{ffi::OsStringExt, fs::MetadataExt, process::CommandExt},
     path::PathBuf,
     process::{Command, ExitCode},
@@ -13,7 +13,10 @@ use close_fds::CloseFdsBuilder;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::{landlock, seccomp};
+use super::{
+    first::{self, Starter},
+    landlock, seccomp,
+};
 use crate::{
     registry,
     sandbox::plan::{Inner, Rlimits},
@@ -36,8 +39,8 @@ pub(super) struct Orders {
     pub(super) inner: Inner,
     /// What the mounted places must be: else another run swapped one while the view was built.
     pub(super) identities: Vec<Identity>,
-    /// Whether nothing may be started for a starter that is gone.
-    pub(super) watched: bool,
+    /// Whether it is process 1 of a sandbox and stays until the tool has ended; else it becomes it.
+    pub(super) stays: bool,
     /// What it becomes.
     pub(super) job: Job,
     /// Only read in a `knockout` build.
@@ -72,7 +75,7 @@ pub(in crate::sandbox) fn main() -> ExitCode {
         return ExitCode::from(FAILED);
     };
     match prepare(&mut report) {
-        Ok(job) => become_tool(job, &mut report),
+        Ok(orders) => work(orders, &mut report),
         Err(cause) => {
             let _ = writeln!(report, "failed {}", one_line(&cause));
             ExitCode::from(FAILED)
@@ -80,7 +83,7 @@ pub(in crate::sandbox) fn main() -> ExitCode {
     }
 }
 
-fn descriptor(number: i32) -> PathBuf {
+pub(super) fn descriptor(number: i32) -> PathBuf {
     format!("/proc/self/fd/{number}").into()
 }
 
@@ -89,7 +92,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// Applies everything, in an order in which no step takes away what a later one needs.
-fn prepare(report: &mut File) -> Result<Job, String> {
+fn prepare(report: &mut File) -> Result<Orders, String> {
     let mut text = Vec::new();
     File::open(descriptor(ORDERS_FD))
         .and_then(|mut file| file.read_to_end(&mut text))
@@ -100,9 +103,7 @@ fn prepare(report: &mut File) -> Result<Job, String> {
     if let Some(words) = &orders.knockout {
         crate::requirement::knockout::tell(words).map_err(|word| format!("no knockout {word}"))?;
     }
-    if orders.watched && starter_is_gone()? {
-        return Err("whoever started this sandbox is gone".to_owned());
-    }
+    let starter = orders.inner.ends_with_starter.then(Starter::find).transpose()?;
     for expected in &orders.identities {
         verify(expected)?;
     }
@@ -119,20 +120,12 @@ fn prepare(report: &mut File) -> Result<Job, String> {
         None => "off",
     };
     seccomp::install(&filters)?;
-    writeln!(report, "ready landlock={landlock}").map_err(|error| error.to_string())?;
-    Ok(orders.job)
-}
-
-/// Nobody writes to the pipe: its end is all that there is to be read.
-fn starter_is_gone() -> Result<bool, String> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(descriptor(LIFE_FD));
-    match opened.and_then(|mut pipe| pipe.read(&mut [0])) {
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
-        Ok(_) => Ok(true),
-        Err(error) => Err(format!("the starter's pipe cannot be read: {error}")),
+    if orders.stays {
+        starter.map_or(Ok(()), Starter::bind)?;
+        first::close()?;
     }
+    writeln!(report, "ready landlock={landlock}").map_err(|error| error.to_string())?;
+    Ok(orders)
 }
 
 fn verify(expected: &Identity) -> Result<(), String> {
@@ -168,8 +161,8 @@ fn limit(limits: Rlimits) -> Result<(), String> {
     Ok(())
 }
 
-fn become_tool(job: Job, report: &mut File) -> ExitCode {
-    let argv = match job {
+fn work(orders: Orders, report: &mut File) -> ExitCode {
+    let argv = match orders.job {
         Job::Trial => return ExitCode::SUCCESS,
         Job::Worker => return ExitCode::from(u8::from(!registry::worker())),
         Job::Program(argv) => argv,
@@ -179,9 +172,18 @@ fn become_tool(job: Job, report: &mut File) -> ExitCode {
         let _ = writeln!(report, "missing no program was named");
         return ExitCode::from(127);
     };
-    #[expect(clippy::disallowed_methods, reason = "the shim replaces itself by the tool")]
-    let error = Command::new(program).args(words).exec();
+    #[expect(clippy::disallowed_methods, reason = "the shim runs the tool")]
+    let mut command = Command::new(program);
+    command.args(words);
+    let error = if orders.stays {
+        match first::run(command) {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => error,
+        }
+    } else {
+        command.exec()
+    };
     let _ = writeln!(report, "missing {}", one_line(&error.to_string()));
-    let missing = error.kind() == std::io::ErrorKind::NotFound;
+    let missing = error.kind() == io::ErrorKind::NotFound;
     ExitCode::from(if missing { 127 } else { 126 })
 }

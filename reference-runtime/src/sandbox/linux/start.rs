@@ -13,9 +13,13 @@ use std::{
 };
 
 use command_fds::{CommandFdExt, FdMapping};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
-use super::{Records, bubblewrap, shim, spawn};
+use super::{
+    bubblewrap,
+    running::{Records, Running},
+    shim,
+};
 #[cfg(feature = "knockout")]
 use crate::requirement;
 use crate::sandbox::{
@@ -46,7 +50,7 @@ impl Orders {
         let orders = shim::Orders {
             inner: plan.inner.clone(),
             identities,
-            watched: plan.reap,
+            stays: plan.outer.is_some(),
             job: match &job.work {
                 Work::Trial => shim::Job::Trial,
                 Work::Worker(_) => shim::Job::Worker,
@@ -76,15 +80,13 @@ pub(super) struct Place {
     pub(super) become_uid: Option<u32>,
 }
 
-/// One that runs.
-#[derive(Debug)]
-pub(super) struct Sandbox {
-    pub(super) child: Child,
-    pub(super) records: Records,
-    /// Open as long as this process lives and wants the run. The kernel ends a sandbox with its
-    /// starter only from the moment on at which the helper has asked for that; a starter that was
-    /// killed before is noticed by the shim, which finds the other end of this closed.
-    pub(super) life: OwnedFd,
+/// One that is about to be started.
+struct Starting {
+    command: Command,
+    records: Records,
+    life: OwnedFd,
+    /// Whether the shim ends with `life`.
+    listens: bool,
 }
 
 /// One that waits.
@@ -92,7 +94,7 @@ pub(super) struct Sandbox {
 pub(super) struct Ready {
     plan: Plan,
     identities: Vec<shim::Identity>,
-    sandbox: Sandbox,
+    sandbox: Running,
     orders: File,
     stdin: File,
     release: OwnedFd,
@@ -100,28 +102,21 @@ pub(super) struct Ready {
 
 impl Place {
     /// Starts a sandbox with its orders.
-    pub(super) async fn start(&self, plan: &Plan, orders: &Orders) -> Result<Sandbox, String> {
+    pub(super) fn start(&self, plan: &Plan, orders: &Orders) -> Result<Running, String> {
         let text = |error: io::Error| error.to_string();
         let file = memory(&orders.text).map_err(text)?;
         let stdin = orders.stdin.as_deref().map(memory).transpose().map_err(text)?;
-        let (command, records, life) = self.command(plan, file, stdin, None).map_err(text)?;
-        let child =
-            spawn::spawn(command).await.map_err(|error| format!("cannot start: {error}"))?;
-        Ok(Sandbox { child, records, life })
+        let starting = self.command(plan, file, stdin, None).map_err(text)?;
+        starting.go().map_err(|error| format!("cannot start: {error}"))
     }
 
     /// Starts a sandbox that waits for its orders.
-    async fn ahead(&self, plan: Plan, identities: Vec<shim::Identity>) -> io::Result<Ready> {
+    fn ahead(&self, plan: Plan, identities: Vec<shim::Identity>) -> io::Result<Ready> {
         let (orders, stdin) = (memory(b"")?, memory(b"")?);
         let (wait, release) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let (command, records, life) = self.command(
-            &plan,
-            orders.try_clone()?,
-            Some(stdin.try_clone()?),
-            Some(File::from(wait)),
-        )?;
-        let child = spawn::spawn(command).await?;
-        let sandbox = Sandbox { child, records, life };
+        let wait = Some(File::from(wait));
+        let own = Some(stdin.try_clone()?);
+        let sandbox = self.command(&plan, orders.try_clone()?, own, wait)?.go()?;
         Ok(Ready { plan, identities, sandbox, orders, stdin, release })
     }
 
@@ -131,7 +126,7 @@ impl Place {
         orders: File,
         stdin: Option<File>,
         wait: Option<File>,
-    ) -> io::Result<(Command, Records, OwnedFd)> {
+    ) -> io::Result<Starting> {
         let (end, life) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         // The shim opens it by its name in /proc, as another user where this one is root.
         rustix::fs::fchmod(&end, rustix::fs::Mode::from_raw_mode(0o444))?;
@@ -181,8 +176,17 @@ impl Place {
         mappings.push(map(records.status.try_clone()?, STATUS_FD));
         command.fd_mappings(mappings).map_err(io::Error::other)?;
         let mut command = Command::from(command);
-        command.kill_on_drop(plan.reap);
-        Ok((command, records, life))
+        // A helper is never killed while it may have a child that waits for it.
+        let listens = plan.outer.is_some() && plan.reap;
+        command.kill_on_drop(plan.reap && !listens);
+        Ok(Starting { command, records, life, listens })
+    }
+}
+
+impl Starting {
+    fn go(mut self) -> io::Result<Running> {
+        let child = self.command.spawn()?;
+        Ok(Running::new(child, self.life, self.records, self.listens))
     }
 }
 
@@ -191,8 +195,8 @@ impl Ready {
     ///
     /// # Errors
     /// It is gone, or cannot be told; then it has done nothing and never will.
-    pub(super) fn release(mut self, orders: &Orders) -> io::Result<Sandbox> {
-        if self.sandbox.child.try_wait()?.is_some() {
+    pub(super) fn release(mut self, orders: &Orders) -> io::Result<Running> {
+        if self.sandbox.is_over()? {
             return Err(io::ErrorKind::NotFound.into());
         }
         // By position: the reader on the other side shares the descriptors' own.
@@ -226,7 +230,7 @@ impl Waiting {
     ) {
         let waiting = Arc::downgrade(self);
         tokio::spawn(async move {
-            let Ok(ready) = place.ahead(plan, identities).await else { return };
+            let Ok(ready) = place.ahead(plan, identities) else { return };
             let Some(number) = waiting.upgrade().and_then(|waiting| waiting.add(ready)) else {
                 return;
             };

@@ -266,7 +266,8 @@ async fn watch(
     job: &Job,
     stop: Stop,
 ) -> Result<Ran, Rejection> {
-    let followed = follow(&mut child, plan, job, stop).await?;
+    let streams = (child.stdout.take(), child.stderr.take());
+    let followed = follow(streams, child.wait(), plan, job, stop).await?;
     let code = match followed.ended {
         Ended::By(status) => Some(code(status)),
         Ended::Not { .. } => {
