@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::DriverError;
@@ -136,19 +136,35 @@ pub async fn exchange(
     pause: Duration,
     limit: Duration,
 ) -> Result<Reply, DriverError> {
+    let connect = async {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    exchange_over(connect, pieces, pause, limit).await
+}
+
+/// The same over a connection that the caller makes, such as one within TLS.
+///
+/// # Errors
+/// As [`exchange`]; `Died` where there is no connection.
+pub async fn exchange_over<S: AsyncRead + AsyncWrite>(
+    connect: impl Future<Output = std::io::Result<S>>,
+    pieces: &[Vec<u8>],
+    pause: Duration,
+    limit: Duration,
+) -> Result<Reply, DriverError> {
     let begun = Instant::now();
     let mut answer = Vec::new();
     let talk = async {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let (mut reader, mut writer) = stream.into_split();
+        let (mut reader, mut writer) = tokio::io::split(connect.await?);
         let write = async {
             for (index, piece) in pieces.iter().enumerate() {
                 if index > 1 && !pause.is_zero() {
                     tokio::time::sleep(pause).await;
                 }
                 // A target may refuse before it has read all: then its answer counts, not this.
-                if writer.write_all(piece).await.is_err() {
+                if writer.write_all(piece).await.is_err() || writer.flush().await.is_err() {
                     break;
                 }
             }

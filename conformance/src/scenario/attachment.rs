@@ -292,6 +292,7 @@ async fn memory(lab: Lab) -> Result<Finding, Trouble> {
             what: if chunked { "endless chunks" } else { "a declared length" },
             authorized: true,
             chunked,
+            head: false,
             begin: Vec::new(),
             piece: vec![0xa5; 65_536],
         };

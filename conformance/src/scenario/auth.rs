@@ -2,6 +2,8 @@
 //! served when its effect is seen: a session, a file, a record, a message at the model. It must
 //! never take a refusal's words for the absence of an effect.
 
+mod roles;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -35,6 +37,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         surface: "gateway.request",
         alone: false,
         run: |lab| Box::pin(expired(lab)),
+    },
+    Scenario {
+        id: "auth.required-roles",
+        requirements: &["auth.required"],
+        surface: "gateway.request",
+        alone: false,
+        run: |lab| Box::pin(roles::roles(lab)),
+    },
+    Scenario {
+        id: "auth.required-revoked",
+        requirements: &["auth.required"],
+        surface: "gateway.request",
+        alone: false,
+        run: |lab| Box::pin(roles::revoked(lab)),
     },
     Scenario {
         id: "auth.origin-foreign",

@@ -34,6 +34,7 @@ pub struct Options {
     merges: Vec<Value>,
     env: BTreeMap<String, String>,
     vars: BTreeMap<String, Vec<u8>>,
+    files: Vec<(String, String, Vec<u8>)>,
     wrap: Vec<String>,
     in_memory: bool,
     prepared_anew: bool,
@@ -102,6 +103,13 @@ impl Options {
         self
     }
 
+    /// Puts a file of the target's own (mode 0600) into its home folder; the variable is its path.
+    #[must_use]
+    pub fn file(mut self, variable: &str, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        self.files.push((variable.to_owned(), name.to_owned(), bytes.into()));
+        self
+    }
+
     /// Starts the server behind another program, which must in the end become it: a shell that
     /// sets a limit and then `exec`s its arguments.
     #[must_use]
@@ -167,6 +175,7 @@ impl Lab {
             merges: options.merges,
             env: options.env,
             vars: options.vars,
+            files: options.files,
             wrap: options.wrap,
             in_memory: options.in_memory,
             prepared: (!options.prepared_anew).then(|| Arc::clone(&self.inner.prepared)),

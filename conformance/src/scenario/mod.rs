@@ -50,6 +50,7 @@ pub mod sandbox;
 pub mod secret;
 mod sight;
 mod stream;
+mod tls;
 pub mod vault;
 mod websocket;
 
@@ -91,6 +92,7 @@ const TABLES: &[&[Scenario]] = &[
     sandbox::SCENARIOS,
     secret::SCENARIOS,
     stream::SCENARIOS,
+    tls::SCENARIOS,
     vault::SCENARIOS,
     websocket::SCENARIOS,
 ];

@@ -24,6 +24,8 @@ pub(super) struct Endless {
     pub(super) what: &'static str,
     pub(super) authorized: bool,
     pub(super) chunked: bool,
+    /// Whether it is the request's head that does not end, in place of its body.
+    pub(super) head: bool,
     pub(super) begin: Vec<u8>,
     pub(super) piece: Vec<u8>,
 }
@@ -50,13 +52,15 @@ pub(super) async fn offer(
             head.push_str(&format!("{name}: {value}\r\n"));
         }
     }
-    head.push_str(&if endless.chunked {
+    head.push_str(&if endless.head {
+        String::new()
+    } else if endless.chunked {
         "Transfer-Encoding: chunked\r\n\r\n".to_owned()
     } else {
         format!("Content-Length: {OFFER}\r\n\r\n")
     });
     let framed = |bytes: &[u8]| -> Vec<u8> {
-        if endless.chunked {
+        if endless.chunked && !endless.head {
             [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
         } else {
             bytes.to_vec()

@@ -3,6 +3,8 @@
 //! form. They must never take `[REDACTED]` for a proof: only the key's absence counts.
 
 mod memory;
+#[cfg(target_os = "linux")]
+mod prompt;
 
 use serde_json::json;
 
@@ -47,6 +49,14 @@ pub const SCENARIOS: &[Scenario] = &[
         surface: "tool.result",
         alone: false,
         run: |lab| Box::pin(tool_environment(lab)),
+    },
+    #[cfg(target_os = "linux")]
+    Scenario {
+        id: "secret.no-leak-prompt",
+        requirements: &["secret.no-leak"],
+        surface: "command.line",
+        alone: false,
+        run: |lab| Box::pin(prompt::prompt(lab)),
     },
     Scenario {
         id: "secret.no-leak-process",

@@ -67,6 +67,8 @@ pub struct Plan {
     /// Variables that stand in place of the manifest's own when the config is written and the
     /// server starts (not when it is prepared).
     pub vars: BTreeMap<String, Vec<u8>>,
+    /// Files of the target's in its home folder: the variable of the path, the name, the bytes.
+    pub files: Vec<(String, String, Vec<u8>)>,
     /// A program and arguments before the server's own, such as one that sets a limit.
     pub wrap: Vec<String>,
     /// Whether the world is on a file system in memory ([`World::in_memory`]).
@@ -108,6 +110,11 @@ impl Instance {
         let mut vars = base_vars(plan, &world);
         let mut port = free_port()?;
         vars.set("PORT", port.to_string());
+        for (variable, name, bytes) in &plan.files {
+            let path = world.home().join(name);
+            world.write(&path, bytes, 0o600)?;
+            vars.set(variable, path.to_string_lossy().into_owned());
+        }
         // The manifest's own values are for the preparation; what it has no value for is set now.
         for (name, value) in &plan.vars {
             if !vars.has(name) {
@@ -314,6 +321,35 @@ impl Instance {
         let mut built = build(&self.manifest, knockout, &self.world, &vars, command, &[])?;
         Process::start(&mut built)
             .map_err(|error| StartError::Target(format!("cannot run {}: {error}", line(command))))
+    }
+
+    /// Starts a command of the manifest by role as a user at a terminal does: `slave` is its
+    /// standard streams, and `helper` makes it its controlling terminal.
+    ///
+    /// # Errors
+    /// `Unsupported` where the manifest has no such command, `Target` where it does not start.
+    #[cfg(target_os = "linux")]
+    pub fn begin_at_terminal(
+        &self,
+        role: &str,
+        extra: &Vars,
+        helper: &Path,
+        slave: std::os::fd::OwnedFd,
+    ) -> Result<Process, StartError> {
+        let found = self.manifest.commands.get(role);
+        let command = found.ok_or_else(|| StartError::Unsupported(format!("command `{role}`")))?;
+        let vars = self.vars.with(extra);
+        let wrap =
+            [&helper.to_string_lossy(), "@launch", r#"{"terminal":true}"#].map(str::to_owned);
+        let knockout = self.knockout.as_deref();
+        let mut built = build(&self.manifest, knockout, &self.world, &vars, command, &wrap)?;
+        let failed = |error: std::io::Error| {
+            StartError::Target(format!("cannot run {}: {error}", line(command)))
+        };
+        let (output, errors) =
+            (slave.try_clone().map_err(failed)?, slave.try_clone().map_err(failed)?);
+        built.stdin(slave).stdout(output).stderr(errors);
+        Process::detached(&mut built).map_err(failed)
     }
 
     /// A place that the manifest names by role, such as `audit`.

@@ -113,6 +113,18 @@ impl Process {
         Ok(Self { child, pid, stdout, stderr, readers })
     }
 
+    /// Starts a command with the standard streams that it was given: nothing is captured.
+    ///
+    /// # Errors
+    /// The program could not be started.
+    #[cfg(target_os = "linux")]
+    pub fn detached(command: &mut Command) -> std::io::Result<Self> {
+        let child = command.spawn()?;
+        let pid = child.id().unwrap_or_default();
+        let (stdout, stderr) = (Capture::default(), Capture::default());
+        Ok(Self { child, pid, stdout, stderr, readers: [None, None] })
+    }
+
     /// Starts a command that is spoken to on its standard input and output; only its standard
     /// error is captured.
     ///

@@ -72,7 +72,7 @@ fn ask(what: &str, how: &str, twice: bool) -> Result<MasterPassword, Failure> {
     let missing = |_| Failure::Asked(format!("{what} is missing: {how}, or call from a terminal"));
     #[cfg(unix)]
     no_core_files();
-    let typed = |prompt: String| rpassword::prompt_password(prompt).map(Zeroizing::new);
+    let typed = |prompt: String| typed(&prompt);
     let password = typed(format!("{what}: ")).map_err(missing)?;
     if twice && *typed(format!("{what}, once more: ")).map_err(missing)? != *password {
         return Err(Failure::Asked("the two are not the same".into()));
@@ -81,6 +81,20 @@ fn ask(what: &str, how: &str, twice: bool) -> Result<MasterPassword, Failure> {
         return Err(Failure::Asked(LENGTH.into()));
     }
     Ok(MasterPassword::new(password.to_string()))
+}
+
+/// What is typed at the terminal, which does not show it.
+pub(crate) fn typed(prompt: &str) -> std::io::Result<Zeroizing<String>> {
+    #[cfg(feature = "knockout")]
+    if !clawproof_runtime::requirement::SECRET_NO_LEAK.enforced() {
+        use std::io::{BufRead as _, BufReader, Write as _};
+        let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
+        terminal.write_all(prompt.as_bytes())?;
+        let mut line = String::new();
+        BufReader::new(terminal).read_line(&mut line)?;
+        return Ok(Zeroizing::new(line.trim_end_matches('\n').to_owned()));
+    }
+    rpassword::prompt_password(prompt).map(Zeroizing::new)
 }
 
 /// Reads the descriptor to its end, and keeps it from every child.

@@ -1,6 +1,6 @@
 //! `vault`: credentials on the command line. A secret comes by standard input and is never shown.
 
-use std::io::{Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use clawproof_runtime::vault::{ApiKey, Vault};
 use zeroize::Zeroizing;
 
 use super::changes::Changes;
-use super::password::Passwords;
+use super::password::{self, Passwords};
 use super::{Failure, State};
 
 /// The largest secret, in bytes.
@@ -22,7 +22,7 @@ pub(crate) enum Mode {
         #[command(flatten)]
         state: State,
     },
-    /// Store the secret on standard input under a name
+    /// Store the secret on standard input under a name; at a terminal it is asked for and not shown
     Put {
         #[command(flatten)]
         state: State,
@@ -132,11 +132,14 @@ fn save(file: &Path, content: &[u8]) -> Result<(), Failure> {
 }
 
 fn secret() -> Result<ApiKey, Failure> {
+    let unreadable =
+        |error: std::io::Error| Failure::Asked(format!("the secret cannot be read: {error}"));
     let mut text = Zeroizing::new(String::new());
-    std::io::stdin()
-        .take(MAX + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| Failure::Asked(format!("the secret cannot be read: {error}")))?;
+    if std::io::stdin().is_terminal() {
+        text = password::typed("the secret: ").map_err(unreadable)?;
+    } else {
+        std::io::stdin().take(MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    }
     let secret = text.strip_suffix('\n').unwrap_or(&text);
     if secret.is_empty() || secret.len() as u64 > MAX {
         return Err(Failure::Asked("the secret must have 1 to 65536 bytes".into()));

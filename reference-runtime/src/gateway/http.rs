@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -53,19 +53,39 @@ pub(super) fn router(gateway: Arc<Gateway>) -> Router {
     router
 }
 
-/// Gives the request its correlation id, and a panic an answer.
+/// The name that a caller gave its request, and that the answer carries.
+const REQUEST_ID: &str = "x-request-id";
+
+/// Gives the request its correlation id, and a panic an answer. A caller may name its request: a
+/// sane name comes back and stands once in the log beside the id, which is always ours; any other
+/// is as if it had not been sent.
 async fn correlate(mut request: Request, next: Next) -> Response {
     let correlation = Correlation::new();
+    let named = request_id(request.headers());
+    if let Some(name) = &named {
+        let name = String::from_utf8_lossy(name.as_bytes());
+        tracing::info!(correlation = correlation.as_str(), request = &*name, "named by its caller");
+    }
     request.extensions_mut().insert(correlation.clone());
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| fault().respond(None, &correlation));
     let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(correlation.as_str()) {
-        headers.insert("x-request-id", value);
+    if let Some(value) = named.or_else(|| HeaderValue::from_str(correlation.as_str()).ok()) {
+        headers.insert(REQUEST_ID, value);
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// The one name that was given, if it is 1 to 64 of `A-Z a-z 0-9 . _ -`: nothing in it can end a
+/// line, a quote or a field of a log.
+fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut given = headers.get_all(REQUEST_ID).iter();
+    let (Some(name), None) = (given.next(), given.next()) else { return None };
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    let sane = (1..=64).contains(&name.len()) && name.as_bytes().iter().all(plain);
+    (sane || !requirement::AUDIT_INTEGRITY.enforced()).then(|| name.clone())
 }
 
 async fn known_origin(
@@ -152,4 +172,30 @@ async fn wrong_method(Extension(correlation): Extension<Correlation>) -> Respons
 /// The answer to a panic; the panic hook has logged its cause.
 fn fault() -> Refusal {
     requirement::ERROR_NO_PANIC.refuse("the runtime met a fault of its own", "panic").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_named_by_one_plain_word_or_not_at_all() {
+        let named = |names: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for name in names {
+                headers.append(REQUEST_ID, HeaderValue::from_bytes(name).unwrap());
+            }
+            request_id(&headers).map(|name| name.as_bytes().to_vec())
+        };
+        let longest = [b'a'; 64];
+        for sane in [b"a".as_slice(), b"0191-x_Y.z", &longest] {
+            assert_eq!(named(&[sane]).as_deref(), Some(sane));
+        }
+        let long = [b'a'; 65];
+        for wrong in [b"".as_slice(), b"a b", b"a\"b", b"a\tb", b"{}", b"\xe2\x80\xae", &long] {
+            assert_eq!(named(&[wrong]), None, "{}", String::from_utf8_lossy(wrong));
+        }
+        assert_eq!(named(&[b"a", b"b"]), None);
+        assert_eq!(named(&[]), None);
+    }
 }

@@ -30,6 +30,8 @@ const FEW: usize = 32;
 const HEADERS: usize = 64;
 /// The most bytes of a request's line and headers.
 const HEAD_BYTES: usize = 32 << 10;
+/// As many where `input.bounded-memory` is knocked out.
+const ENDLESS_HEAD: usize = 1 << 30;
 /// How long a request's headers may take, and how long a connection may stay silent.
 const HEAD_TIME: Duration = Duration::from_secs(15);
 /// How long requests in flight may go on after the signal to stop.
@@ -129,6 +131,8 @@ async fn secure(
 ) {
     // Small answers at once; a socket that refuses this is only slower.
     let _ = socket.set_nodelay(true);
+    #[cfg(feature = "knockout")]
+    let tls = if tls.is_some() && tls::unguarded(&socket).await { None } else { tls };
     let socket = Linger::new(socket);
     let Some(tls) = tls else { return connection(socket, peer, router, stop, place).await };
     match tokio::time::timeout(HEAD_TIME, tls.accept(socket)).await {
@@ -151,11 +155,13 @@ async fn connection(
         request.extensions_mut().insert(stopping.clone());
         request.map(axum::body::Body::new)
     });
+    let bounded = requirement::INPUT_BOUNDED_MEMORY.enforced();
+    let head = if bounded { HEAD_BYTES } else { ENDLESS_HEAD };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_headers(HEADERS)
-        .max_buf_size(HEAD_BYTES)
+        .max_buf_size(head)
         .title_case_headers(variant::HEADER_CASE.on())
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service))
         .with_upgrades();

@@ -46,6 +46,16 @@ pub(super) fn acceptor(tls: &config::Tls) -> io::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(server)))
 }
 
+/// What `input.all-doors` prevents beside TLS: a door that serves who does not speak it.
+#[cfg(feature = "knockout")]
+pub(super) async fn unguarded(socket: &tokio::net::TcpStream) -> bool {
+    const HANDSHAKE: u8 = 0x16;
+    let mut first = [0];
+    !crate::requirement::INPUT_ALL_DOORS.enforced()
+        && socket.peek(&mut first).await.is_ok_and(|count| count == 1)
+        && first != [HANDSHAKE]
+}
+
 fn read(path: &Path, secret: bool) -> io::Result<Zeroizing<Vec<u8>>> {
     let named = |error: io::Error| io::Error::other(format!("{}: {error}", path.display()));
     let file = File::open(path).map_err(named)?;

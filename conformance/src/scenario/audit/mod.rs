@@ -2,6 +2,8 @@
 //! a changed log is noticed. It must never take a record for an effect, nor an effect for a record.
 
 mod integrity;
+mod request_id;
+mod restarts;
 mod settings;
 
 use std::path::Path;
@@ -62,6 +64,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: |lab| Box::pin(settings::set(lab)),
     },
     Scenario {
+        id: "audit.config-reload",
+        requirements: &["audit.config"],
+        surface: "audit.log",
+        alone: false,
+        run: |lab| Box::pin(settings::reload(lab)),
+    },
+    Scenario {
+        id: "audit.integrity-request-id",
+        requirements: &["audit.integrity"],
+        surface: "gateway.request",
+        alone: false,
+        run: |lab| Box::pin(request_id::request_id(lab)),
+    },
+    Scenario {
         id: "audit.integrity-segments",
         requirements: &["audit.integrity"],
         surface: "audit.log",
@@ -95,6 +111,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         surface: "audit.log",
         alone: false,
         run: |lab| Box::pin(reconciled(lab)),
+    },
+    Scenario {
+        id: "audit.reconciled-kill",
+        requirements: &["audit.reconciled"],
+        surface: "state.folder",
+        alone: false,
+        run: |lab| Box::pin(restarts::killed(lab)),
     },
 ];
 

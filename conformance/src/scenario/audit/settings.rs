@@ -3,10 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::scenario::kit::{audit_log, placeholders, settled};
+use crate::scenario::kit::{audit_log, in_workspace, placeholders, settled};
 use crate::scenario::{Finding, Lab, Options, Target, Trouble};
+use crate::sensor::audit_log::Reading;
+use crate::sensor::files;
+use crate::target::instance::merge;
 use crate::target::process::contains;
 use crate::target::world::random_hex;
 
@@ -51,8 +54,75 @@ pub(super) async fn set(lab: Lab) -> Result<Finding, Trouble> {
     Ok(finding)
 }
 
+/// Whether the exec tool runs: it makes a file.
+async fn executes(target: &Target) -> Result<bool, Trouble> {
+    let name = format!("ran-{}", random_hex(6));
+    target.tool(target.exec_call(&["/usr/bin/touch", name.as_str()])?).await?;
+    Ok(files::exists(&in_workspace(target, &name)))
+}
+
+/// The settings' file read again by the running server: a limit and a tool's policy change with one
+/// record; a file that is wrong changes nothing, and that is recorded too.
+pub(super) async fn reload(lab: Lab) -> Result<Finding, Trouble> {
+    let mut finding = Finding::new();
+    let patches = lab.manifest().config.as_ref().map(|it| &it.patches);
+    let patch = |name: &str| -> Result<Value, Trouble> {
+        let text = patches.and_then(|it| it.get(name)).ok_or_else(|| {
+            Trouble::Unsupported(format!("the manifest has no config patch `{name}`"))
+        })?;
+        serde_json::from_str(text).map_err(|error| Trouble::Harness(error.to_string()))
+    };
+    let (limit, policy) = (patch("low-message-limit")?, patch("exec-disabled")?);
+    let target = lab.instance(Options::default()).await?;
+    let log = audit_log(&target)?;
+    if !log.knows("config-change") {
+        return Err(Trouble::Unsupported("the manifest knows no `config-change`".to_owned()));
+    }
+    let pid = target.instance().pid().await.to_string();
+    let session = target.session().await?;
+    let before = reaches(&target, &session, 2_000).await? && executes(&target).await?;
+    finding.twin(before, "2,000 bytes reach the model and a program runs at first");
+
+    let path = PathBuf::from(target.var("CONFIG"));
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&path)?)
+        .map_err(|error| Trouble::Harness(error.to_string()))?;
+    merge(&mut json, limit);
+    merge(&mut json, policy);
+    let start = log.read();
+    target.world().write(&path, json.to_string().as_bytes(), 0o600)?;
+    let ended = target.command("reload", &[("PID", &pid)], None).await?;
+    finding.reached(ended.code == Some(0), "the server was told that its file is another one");
+    let told = |now: &Reading, start: &Reading| now.since(start).count("config-change");
+    let reading = settled(&log, |now| told(now, &start) > 0).await;
+    let fresh = reading.since(&start);
+    let records = fresh.of_event("config-change");
+    let named = records.iter().filter(|record| {
+        let text = record.to_string();
+        text.contains("1000") && text.contains("exec")
+    });
+    let words = format!("{} records of it, {} with what changed", records.len(), named.count());
+    finding.no_effect(records.len() == 1 && words.contains(", 1 with"), words);
+    let long = reaches(&target, &session, 2_000).await?;
+    let short = reaches(&target, &session, 500).await?;
+    let ran = executes(&target).await?;
+    let words = format!("2,000 bytes reach the model: {long}, 500: {short}; a program runs: {ran}");
+    finding.twin(!long && short && !ran, format!("both changes are in force: {words}"));
+
+    let start = log.read();
+    target.world().write(&path, b"{ \"workspace\": ", 0o600)?;
+    target.command("reload", &[("PID", &pid)], None).await?;
+    let reading = settled(&log, |now| told(now, &start) > 0).await;
+    let count = told(&reading, &start);
+    finding.no_effect(count == 1, format!("{count} records of a file that is wrong"));
+    let long = reaches(&target, &session, 2_000).await?;
+    let short = reaches(&target, &session, 500).await?;
+    let words = format!("after it 2,000 bytes reach the model: {long}, 500: {short}");
+    finding.no_effect(!long && short && target.alive().await, words);
+    Ok(finding)
+}
+
 /// The files of the log, oldest first: those beside the newest that end alike.
-fn files(newest: &Path) -> Result<Vec<PathBuf>, Trouble> {
+fn parts(newest: &Path) -> Result<Vec<PathBuf>, Trouble> {
     let folder = newest.parent().unwrap_or(newest);
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -81,7 +151,7 @@ pub(super) async fn segments(lab: Lab) -> Result<Finding, Trouble> {
         let _ = target.rpc().call("tools-execute", &vars).await;
         names.push(name);
     }
-    let parts = files(&newest)?;
+    let parts = parts(&newest)?;
     let all: Vec<Vec<u8>> = parts.iter().map(std::fs::read).collect::<Result<_, _>>()?;
     let whole = all.concat();
     let kept = names.iter().filter(|name| contains(&whole, name.as_bytes())).count();
