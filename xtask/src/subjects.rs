@@ -177,6 +177,18 @@ fn install(workspace: &Workspace, known: &Known) -> Result<(), Failure> {
             .args(package.split_whitespace())
             .run()?;
     }
+    if let Some(wiring) = &subject.wiring {
+        let built = folder.join("build");
+        Program::cargo()
+            .args(["install", "--locked", "--force", "--path"])
+            .arg(workspace.at(wiring))
+            .arg("--root")
+            .arg(&folder)
+            .arg("--target-dir")
+            .arg(&built)
+            .run()?;
+        std::fs::remove_dir_all(&built).map_err(io("remove what the build left"))?;
+    }
     match program(workspace, known) {
         Some(at) => {
             eprintln!("installed: {}", at.display());

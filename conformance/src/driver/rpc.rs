@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::target::instance::Instance;
 use crate::target::manifest::{Call, Manifest};
 use crate::target::template::Vars;
+use crate::target::world::random_hex;
 
 use super::DriverError;
 use super::http::{Reply, Request};
@@ -93,7 +94,8 @@ impl Rpc {
     /// `Unsupported` without such a call; `Harness` where a variable is missing.
     pub fn request(&self, name: &str, extra: &Vars) -> Result<Request, DriverError> {
         let call = self.describe(name)?;
-        let vars = self.vars.with(extra);
+        let mut vars = self.vars.with(extra);
+        vars.set("FRESH", random_hex(8));
         let wrong = |error: crate::target::template::TemplateError| {
             DriverError::Harness(format!("calls.{name}: {error}"))
         };

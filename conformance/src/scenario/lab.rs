@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
+use crate::corpus::payload::{fill, mixed, shell_word};
 use crate::driver::cli::Cli;
 use crate::driver::http::{Reply, exchange};
 use crate::driver::rpc::{CALL_LIMIT, Rpc};
@@ -450,15 +451,22 @@ pub(super) fn tool_call(
     let tool = tool.ok_or_else(|| DriverError::Unsupported(format!("tool `{role}`")))?;
     let mut members = Vec::new();
     for (key, template) in &tool.arguments {
-        let parameter =
-            template.as_str().and_then(|text| text.strip_prefix("${")?.strip_suffix('}'));
-        let value = match parameter {
-            None => template.to_string().into_bytes(),
-            Some(name) => values
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| value.clone())
-                .ok_or_else(|| DriverError::Harness(format!("tools.{role}: no ${{{name}}}")))?,
+        let value_of = |name: &str| {
+            let found = values.iter().find(|(known, _)| *known == name);
+            let missing = || DriverError::Harness(format!("tools.{role}: no ${{{name}}}"));
+            found.map(|(_, value)| value.clone()).ok_or_else(missing)
+        };
+        let alone = template.as_str().and_then(|text| text.strip_prefix("${")?.strip_suffix('}'));
+        let value = match (mixed(template), alone) {
+            // A text in which values stand, such as the command of a runtime that has a shell alone.
+            (Some(pieces), _) => json_literal(&fill(&pieces, |name| {
+                let literal = value_of(name)?;
+                let text = serde_json::from_slice::<String>(&literal);
+                let wrong = || DriverError::Unsupported(format!("text for ${{{name}}}"));
+                text.map(String::into_bytes).map_err(|_| wrong())
+            })?),
+            (None, Some(name)) => value_of(name)?,
+            (None, None) => template.to_string().into_bytes(),
         };
         members.push([json_literal(key.as_bytes()), value].join(b":".as_slice()));
     }
@@ -475,22 +483,10 @@ pub(super) fn exec_call<S: AsRef<[u8]>>(
     argv: &[S],
 ) -> Result<ToolCall, DriverError> {
     let literals: Vec<Vec<u8>> = argv.iter().map(|item| json_literal(item.as_ref())).collect();
-    let quoted: Vec<Vec<u8>> = argv.iter().map(|item| shell_quote(item.as_ref())).collect();
+    let quoted: Vec<Vec<u8>> = argv.iter().map(|item| shell_word(item.as_ref())).collect();
     let list = [b"[".as_slice(), &literals.join(b",".as_slice()), b"]"].concat();
     let command = json_literal(&quoted.join(b" ".as_slice()));
     tool_call(manifest, "exec", &[("argv", list), ("command", command)])
-}
-
-fn shell_quote(item: &[u8]) -> Vec<u8> {
-    let mut out = vec![b'\''];
-    for &byte in item {
-        match byte {
-            b'\'' => out.extend_from_slice(b"'\\''"),
-            _ => out.push(byte),
-        }
-    }
-    out.push(b'\'');
-    out
 }
 
 impl Confine for Target {
@@ -548,7 +544,11 @@ mod tests {
     }
 
     #[test]
-    fn quotes_for_a_shell() {
-        assert_eq!(shell_quote(b"it's; $(id)"), b"'it'\\''s; $(id)'");
+    fn a_tool_that_is_a_shell_is_given_one_word() {
+        let text = "name = \"a\"\ndriver = \"launcher\"\nlauncher.prefix = [\"x\"]\n\
+                    [tools.read]\nname = \"sh\"\narguments = { command = \"cat -- ${path|shell}\" }\n";
+        let manifest = Manifest::parse(text, Path::new("t.toml")).unwrap();
+        let call = tool_call(&manifest, "read", &[("path", json_literal(b"it's"))]).unwrap();
+        assert_eq!(call.arguments, br#"{"command":"cat -- 'it'\\''s'"}"#);
     }
 }

@@ -249,6 +249,9 @@ pub struct Subject {
     /// Rust packages, each `name@version` with further arguments of `cargo install` behind it.
     #[serde(default)]
     pub cargo: Vec<String>,
+    /// A crate of this repository that wires published ones into a program, from the project's root.
+    #[serde(default)]
+    pub wiring: Option<String>,
     /// Packages of the distribution that it needs or is.
     #[serde(default)]
     pub apt: Vec<String>,
@@ -355,7 +358,8 @@ pub struct Tool {
     /// Its name on this target.
     pub name: String,
     /// Its arguments: the strings `${path}`, `${content}`, `${argv}` (an array of strings) and
-    /// `${command}` (the same quoted for a POSIX shell) stand for the values.
+    /// `${command}` (the same quoted for a POSIX shell) stand for the values. `${path|shell}` and
+    /// `${content|shell}` may stand inside a text, for a runtime that has a shell and no file tools.
     pub arguments: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -377,6 +381,7 @@ impl Manifest {
         "SUBJECT",
         "MESSAGE",
         "SESSION",
+        "FRESH",
     ];
 
     /// Reads a manifest file.

@@ -16,6 +16,8 @@ pub const MANIFESTS: &[(&str, &str)] = &[
     ("opencode", include_str!("../../targets/opencode.toml")),
     ("sandlock", include_str!("../../targets/sandlock.toml")),
     ("openclaw", include_str!("../../targets/openclaw.toml")),
+    ("openclaw-rs", include_str!("../../targets/openclaw-rs.toml")),
+    ("openclaw-rs-sandbox", include_str!("../../targets/openclaw-rs-sandbox.toml")),
     ("zeroclaw", include_str!("../../targets/zeroclaw.toml")),
     ("pi", include_str!("../../targets/pi.toml")),
     ("proot", include_str!("../../targets/proot.toml")),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::encode::{encode, json_escape, unhex, wtf8};
+use super::mixed::{Piece, fill, mixed, shell_word};
 use super::vars::ToolShape;
 use super::{Arguments, Count, Expr, Fill, Nest, Parameter, PayloadError, Shell, Vars};
 
@@ -143,7 +144,7 @@ pub(super) fn needed(
     shape: &ToolShape,
     parameter: Parameter,
 ) -> Result<(), PayloadError> {
-    let asked = shape.arguments.values().any(|template| stands_for(template) == Some(parameter));
+    let asked = shape.arguments.values().any(|template| stand_in(template).contains(&parameter));
     let given = match parameter {
         Parameter::Path => arguments.path.is_some(),
         Parameter::Content => arguments.content.is_some(),
@@ -157,13 +158,20 @@ pub(super) fn needed(
     Ok(())
 }
 
-fn stands_for(template: &Value) -> Option<Parameter> {
-    match template.as_str()? {
-        "${path}" => Some(Parameter::Path),
-        "${content}" => Some(Parameter::Content),
-        "${argv}" | "${command}" => Some(Parameter::Argv),
+/// The parameters whose values stand in a member.
+fn stand_in(template: &Value) -> Vec<Parameter> {
+    let of = |name: &str| match name {
+        "path" => Some(Parameter::Path),
+        "content" => Some(Parameter::Content),
+        "argv" | "command" => Some(Parameter::Argv),
         _ => None,
+    };
+    if let Some(pieces) = mixed(template) {
+        let named = |piece| if let Piece::Value(name, _) = piece { of(name) } else { None };
+        return pieces.into_iter().filter_map(named).collect();
     }
+    let alone = template.as_str().and_then(|text| text.strip_prefix("${")?.strip_suffix('}'));
+    alone.and_then(of).into_iter().collect()
 }
 
 fn write_arguments(
@@ -174,13 +182,16 @@ fn write_arguments(
     let shape = vars.naming().shape(arguments.role);
     let mut members = Vec::new();
     for (key, template) in &shape.arguments {
-        let value = match stands_for(template) {
-            Some(parameter) if arguments.omit.contains(&parameter) => continue,
-            Some(parameter) => match arguments.retype.get(&parameter) {
-                Some(other) => other.to_string().into_bytes(),
-                None => value_of(arguments, parameter, template, vars)?,
-            },
-            None => template.to_string().into_bytes(),
+        let stand = stand_in(template);
+        if stand.iter().any(|parameter| arguments.omit.contains(parameter)) {
+            continue;
+        }
+        let retyped = stand.iter().find_map(|parameter| arguments.retype.get(parameter));
+        let value = match (retyped, mixed(template), stand.first()) {
+            (Some(other), _, _) => other.to_string().into_bytes(),
+            (None, Some(pieces), _) => quoted(&mix(arguments, &pieces, vars)?),
+            (None, None, Some(parameter)) => value_of(arguments, *parameter, template, vars)?,
+            (None, None, None) => template.to_string().into_bytes(),
         };
         members.push((key.as_str(), value));
     }
@@ -226,8 +237,13 @@ fn quoted(bytes: &[u8]) -> Vec<u8> {
     [b"\"".as_slice(), &json_escape(bytes), b"\""].concat()
 }
 
-/// One word of a POSIX shell that stands for exactly these bytes.
-fn shell_word(bytes: &[u8]) -> Vec<u8> {
-    let inner = bytes.split(|byte| *byte == b'\'').collect::<Vec<_>>().join(br"'\''".as_slice());
-    [b"'".as_slice(), &inner, b"'"].concat()
+/// A text in which the values of parameters stand, such as a command of a shell.
+fn mix(arguments: &Arguments, pieces: &[Piece<'_>], vars: &Vars) -> Result<Vec<u8>, PayloadError> {
+    fill(pieces, |name| match name {
+        "path" => optional(arguments.path.as_ref(), vars),
+        "content" => optional(arguments.content.as_ref(), vars),
+        other => {
+            Err(PayloadError::Malformed(format!("a tool's text cannot hold the parameter {other}")))
+        }
+    })
 }

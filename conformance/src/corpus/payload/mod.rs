@@ -6,6 +6,7 @@
 
 mod build;
 mod encode;
+mod mixed;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use encode::json_escape;
+pub use mixed::{fill, mixed, shell_word};
 pub use vars::{Naming, ToolShape, Var, Vars};
 
 /// The most bytes that a payload, or any part of one while it is built, may have: 128 MiB.

@@ -100,6 +100,23 @@ fn arguments_speak_the_targets_naming() {
         assert_eq!(String::from_utf8_lossy(&bytes), text);
         assert!(bytes.len() as u64 <= expr.size(&vars).unwrap());
     }
+    // A runtime that has a shell and no tools for files.
+    let shell = |command: &str| json!({"name": "sh", "arguments": {"command": command}});
+    let naming: Naming = serde_json::from_value(json!({
+        "read": shell("cat -- ${path|shell}"),
+        "write": shell("printf %s ${content|shell} > ${path|shell}"),
+        "exec": shell("${command}"),
+    }))
+    .unwrap();
+    let vars = Vars::new(naming);
+    let write = json!({"role": "write", "path": "a b", "content": "it's"});
+    let write = expr(json!({"arguments": write}));
+    let bytes = write.build(&vars).unwrap();
+    let text = r#"{"command":"printf %s 'it'\\''s' > 'a b'"}"#;
+    assert_eq!(String::from_utf8_lossy(&bytes), text);
+    assert!(bytes.len() as u64 <= write.size(&vars).unwrap());
+    let omitted = json!({"role": "write", "path": "p", "omit": ["content"]});
+    assert_eq!(expr(json!({"arguments": omitted})).build(&vars).unwrap(), b"{}");
     let default = expr(json!({"arguments": {"role": "exec", "argv": ["a", "b"]}}));
     assert_eq!(default.build(&Vars::sample()).unwrap(), br#"{"argv":["a","b"]}"#);
     let missing = expr(json!({"arguments": {"role": "read"}}));
