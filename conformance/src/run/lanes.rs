@@ -13,8 +13,8 @@ use futures_util::future::join_all;
 
 use crate::corpus::{Case, Kind};
 use crate::oracle::Outcome;
-use crate::scenario::corpus::{Played, play, play_fresh, play_twisted};
-use crate::scenario::{Finding, Lab, Options, Target, Trouble, Unit};
+use crate::scenario::corpus::{Kept, Played, play, play_fresh, play_twisted};
+use crate::scenario::{Finding, Lab, Lent, Options, Target, Trouble, Unit};
 use crate::verdict::Verdict;
 
 use super::select::Selection;
@@ -119,7 +119,7 @@ impl Shared<'_> {
     /// Plays from the queue until it is empty.
     async fn lane(&self) {
         let mut target: Option<Target> = None;
-        let mut low: Option<Target> = None;
+        let mut kept = Kept::default();
         loop {
             let next = lock(&self.queue).pop_front();
             let Some(id) = next else { return };
@@ -131,7 +131,7 @@ impl Shared<'_> {
                 None => continue,
                 Some(Item::Unit(unit)) => unit_once(unit).await.map(Either::Found),
                 Some(Item::Case { record, case, .. }) => {
-                    let played = self.case(&mut target, &mut low, &record.id, case).await;
+                    let played = self.case(&mut target, &mut kept, &record.id, case).await;
                     played.map(Either::Played)
                 }
             };
@@ -161,12 +161,21 @@ impl Shared<'_> {
         }
     }
 
-    /// The lane's target, started if there is none. The first start of a run that fails ends it.
+    /// The lane's target: if there is none, one that scenarios are done with, or a new one.
     async fn target(&self, slot: &mut Option<Target>) -> Result<Target, Trouble> {
-        if let Some(target) = slot {
-            return Ok(target.clone());
+        match slot {
+            Some(target) => Ok(target.clone()),
+            None => self.taken(slot, self.lab.lent(Options::default()).await.map(Lent::kept)),
         }
-        match self.lab.instance(Options::default()).await {
+    }
+
+    /// Puts a target that was started into the lane. The first start of a run that fails ends it.
+    fn taken(
+        &self,
+        slot: &mut Option<Target>,
+        started: Result<Target, Trouble>,
+    ) -> Result<Target, Trouble> {
+        match started {
             Ok(target) => {
                 self.started.store(true, Ordering::Relaxed);
                 Ok(slot.insert(target).clone())
@@ -220,7 +229,7 @@ impl Shared<'_> {
     async fn case(
         &self,
         slot: &mut Option<Target>,
-        low: &mut Option<Target>,
+        kept: &mut Kept,
         class: &str,
         case: &Case,
     ) -> Result<Played, Trouble> {
@@ -233,7 +242,7 @@ impl Shared<'_> {
             return Err(Trouble::Inconclusive(words));
         }
         if case.surface.is_fresh() {
-            return guarded(play_fresh(self.lab, low, case)).await;
+            return guarded(play_fresh(self.lab, kept, case)).await;
         }
         let target = self.target(slot).await?;
         let played = guarded(self.both_forms(&target, class, case)).await;
@@ -258,8 +267,7 @@ impl Shared<'_> {
         if played.outcome != Outcome::Died {
             return Ok(played);
         }
-        *slot = None;
-        let fresh = self.target(slot).await?;
+        let fresh = self.taken(slot, self.lab.instance(Options::default()).await)?;
         let mut again = guarded(play(&fresh, case)).await?;
         drop(fresh);
         if again.outcome == Outcome::Died {

@@ -170,7 +170,7 @@ async fn exact(lab: Lab) -> Result<Finding, Trouble> {
 
 async fn count(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let session = target.session().await?;
     let mut ids = Vec::new();
     for number in 0..=COUNT {
@@ -197,6 +197,7 @@ async fn count(lab: Lab) -> Result<Finding, Trouble> {
     let many: Vec<String> = (0..500).map(|_| random_hex(16)).collect();
     let (arrived, answer) = say(&target, &session, &many).await?;
     finding.no_effect(!arrived, format!("500 that do not exist: {}", shown(&answer)));
+    target.back(&finding);
     Ok(finding)
 }
 
@@ -223,7 +224,7 @@ const NAMES: &[&str] = &[
 
 async fn names(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let session = target.session().await?;
     let world = target.world();
     // Where a plain name puts its file shows which places are meant for attachments.
@@ -256,6 +257,7 @@ async fn names(lab: Lab) -> Result<Finding, Trouble> {
     let changes = before.changes(&files::Snapshot::of_world(world));
     finding.no_effect(changes.is_empty(), format!("outside of the workspace: {changes:?}"));
     finding.twin(target.alive().await, "health answers");
+    target.back(&finding);
     Ok(finding)
 }
 

@@ -304,7 +304,7 @@ async fn expired(lab: Lab) -> Result<Finding, Trouble> {
 
 async fn foreign(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let session = target.session().await?;
     let port = target.address().port();
     let own = target.address().to_string();
@@ -346,6 +346,7 @@ async fn foreign(lab: Lab) -> Result<Finding, Trouble> {
         let seen = traces.seen(&target).is_some();
         finding.twin(seen, format!("{header}: {value}: {}", shown(&answer)));
     }
+    target.back(&finding);
     Ok(finding)
 }
 

@@ -242,7 +242,7 @@ fn filled(nonce: &str, character: char, bytes: usize) -> Vec<u8> {
 
 async fn both_sides(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     // Three bytes each and four bytes each: who counts characters counts wrongly.
     for character in ['a', '\u{20ac}', '\u{1f980}'] {
         let session = target.session().await?;
@@ -272,6 +272,7 @@ async fn both_sides(lab: Lab) -> Result<Finding, Trouble> {
             .any(|exchange| crate::target::process::contains(&exchange.body, nonce.as_bytes()));
         finding.no_effect(!later, "the refused text is not in the session's history");
     }
+    target.back(&finding);
     Ok(finding)
 }
 
@@ -307,7 +308,7 @@ fn in_pieces(request: &Request, payload: &[u8]) -> Request {
 
 async fn pieces(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let session = target.session().await?;
     for good in ["\u{e9}\u{20ac}\u{1f980}", "a\u{308}\u{200d}", "\u{10ffff}\u{7ff}\u{800}"] {
         let nonce = random_hex(8);
@@ -329,6 +330,7 @@ async fn pieces(lab: Lab) -> Result<Finding, Trouble> {
         let seen = !talk.exchanges().is_empty();
         finding.no_effect(!seen, format!("{what} reached the model: {seen}"));
     }
+    target.back(&finding);
     Ok(finding)
 }
 
@@ -345,7 +347,7 @@ const CONTROLS: &str = "red \u{1b}[31m null \u{0} bell \u{7} csi \u{9b}2J end";
 
 async fn model_door(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let reply_of = |answered: &Answered| {
         answered.as_ref().ok().and_then(|reply| target.rpc().pick("message", reply))
     };
@@ -373,12 +375,13 @@ async fn model_door(lab: Lab) -> Result<Finding, Trouble> {
             .collect();
         finding.no_effect(passed.is_empty(), format!("{what} in the history: {passed:?}"));
     }
+    target.back(&finding);
     Ok(finding)
 }
 
 async fn tool_door(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let read = async |text: &str| -> Result<Option<String>, Trouble> {
         let name = format!("read-{}", random_hex(6));
         let path = target.world().workspace().join(&name);
@@ -399,6 +402,7 @@ async fn tool_door(lab: Lab) -> Result<Finding, Trouble> {
         let words = format!("{what} in the result: {judged:?}");
         finding.no_effect(judged.is_none_or(|it| it.is_ok()), words);
     }
+    target.back(&finding);
     Ok(finding)
 }
 

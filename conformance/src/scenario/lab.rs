@@ -24,10 +24,11 @@ use crate::target::template::{Vars, json_literal};
 use crate::target::world::{World, random_hex};
 
 use super::Trouble;
+use super::lent::{Idle, Lent};
 
 /// How a target is to be started; the default is the manifest's own configuration with raised
 /// rate limits, so that attacks on other things are not slowed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     own_rates: bool,
     patches: Vec<String>,
@@ -126,6 +127,7 @@ struct Inner {
     binary: PathBuf,
     knockout: Option<String>,
     prepared: Once,
+    idle: Arc<Idle>,
 }
 
 /// Makes targets. Cheap to clone; every target ends when its last clone does.
@@ -138,7 +140,8 @@ impl Lab {
     /// A laboratory for one target; `binary` must stand where the target's uid can reach it.
     #[must_use]
     pub fn new(manifest: Arc<Manifest>, binary: PathBuf, knockout: Option<String>) -> Self {
-        Self { inner: Arc::new(Inner { manifest, binary, knockout, prepared: Once::default() }) }
+        let (prepared, idle) = (Once::default(), Arc::default());
+        Self { inner: Arc::new(Inner { manifest, binary, knockout, prepared, idle }) }
     }
 
     /// The manifest of the target.
@@ -157,6 +160,21 @@ impl Lab {
     #[must_use]
     pub fn knockout(&self) -> Option<&str> {
         self.inner.knockout.as_deref()
+    }
+
+    /// The targets that scenarios hand on to each other.
+    pub(super) fn idle(&self) -> &Arc<Idle> {
+        &self.inner.idle
+    }
+
+    /// A target for a scenario that leaves it as it was: one that others used before it, or a fresh
+    /// one. Scenarios that stop, kill or reconfigure their target, look at its memory or spend its
+    /// limits take [`Lab::instance`].
+    ///
+    /// # Errors
+    /// As [`Lab::instance`].
+    pub async fn lent(&self, options: Options) -> Result<Lent, Trouble> {
+        Lent::of(self, options).await
     }
 
     /// Starts a fresh target: its own world, its own model, ready to be called.

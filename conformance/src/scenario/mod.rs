@@ -40,6 +40,7 @@ mod finding;
 mod input;
 mod kit;
 mod lab;
+mod lent;
 pub mod listing;
 mod offer;
 #[cfg(target_os = "linux")]
@@ -60,6 +61,7 @@ use futures_util::future::BoxFuture;
 
 pub use finding::{Finding, Trouble};
 pub use lab::{Lab, Options, Target, ToolRun};
+pub use lent::Lent;
 
 /// One thing to run besides corpus cases, made at run time from a table: a scenario or a probe.
 #[derive(Clone)]

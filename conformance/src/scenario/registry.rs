@@ -120,7 +120,7 @@ fn lookalikes(call: &ToolCall) -> Result<Vec<String>, Trouble> {
 
 async fn conjuring(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let mut count = 0;
     for index in 0..12 {
         let (name, call) = write_call(&target)?;
@@ -160,12 +160,13 @@ async fn conjuring(lab: Lab) -> Result<Finding, Trouble> {
     let (name, call) = write_call(&target)?;
     turn(&target, &session, "write it", vec![Answer::Calls(vec![call])]).await?;
     finding.twin(wrote(&target, &name), "a real call in the same session writes its file");
+    target.back(&finding);
     Ok(finding)
 }
 
 async fn only_registered(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let session = target.session().await?;
     let (first, first_call) = write_call(&target)?;
     let (between, mut stranger) = write_call(&target)?;
@@ -205,6 +206,7 @@ async fn only_registered(lab: Lab) -> Result<Finding, Trouble> {
         let ran = wrote(&target, &name);
         finding.no_effect(!ran, format!("called directly it wrote: {ran}, {}", shown(&answer)));
     }
+    target.back(&finding);
     Ok(finding)
 }
 
@@ -216,9 +218,10 @@ async fn disabled(lab: Lab) -> Result<Finding, Trouble> {
             target.tool(target.exec_call(&["/bin/sh", "-c", &format!("echo x > {name}")])?).await?;
         Ok((run.served(), wrote(target, &name)))
     };
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let (_, ran) = run(&target).await?;
     finding.twin(ran, "the tool runs where it is registered");
+    target.back(&finding);
     let target = lab.instance(Options::default().patch("exec-disabled")).await?;
     let (served, ran) = run(&target).await?;
     finding.reached(served, "the model called the tool that the configuration leaves out");
@@ -232,7 +235,7 @@ async fn disabled(lab: Lab) -> Result<Finding, Trouble> {
 
 async fn repeated(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let pair = |same: bool| -> Result<[(String, ToolCall); 2], Trouble> {
         let (one, mut two) = (write_call(&target)?, write_call(&target)?);
         if same {
@@ -276,6 +279,7 @@ async fn repeated(lab: Lab) -> Result<Finding, Trouble> {
     let other = target.session().await?;
     turn(&target, &other, "another session", vec![Answer::Calls(vec![call])]).await?;
     finding.note(format!("the same id in another session ran: {}", wrote(&target, &name)));
+    target.back(&finding);
     Ok(finding)
 }
 
@@ -284,7 +288,7 @@ type Cut = fn(&[u8]) -> Vec<u8>;
 
 async fn unfinished(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let (name, call) = write_call(&target)?;
     target.answer(vec![Answer::Calls(vec![call])]).await?;
     finding.twin(wrote(&target, &name), "the same call in a finished answer writes its file");
@@ -314,12 +318,13 @@ async fn unfinished(lab: Lab) -> Result<Finding, Trouble> {
         finding.no_effect(!ran, format!("arguments {how}: it ran: {ran}"));
     }
     finding.twin(target.alive().await, "health answers");
+    target.back(&finding);
     Ok(finding)
 }
 
 async fn ended(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let pause = Duration::from_millis(1500);
     let late = |call: ToolCall| vec![Answer::Late(pause, Box::new(Answer::Calls(vec![call])))];
     let session = target.session().await?;
@@ -352,5 +357,6 @@ async fn ended(lab: Lab) -> Result<Finding, Trouble> {
     let (served, ran) = (!talk.exchanges().is_empty(), wrote(&target, &name));
     let words = format!("a message to the ended session: served {served}, ran {ran}: {answer}");
     finding.no_effect(!served && !ran, words);
+    target.back(&finding);
     Ok(finding)
 }

@@ -151,11 +151,13 @@ pub(super) async fn look(target: &Target) -> Result<Seen, Trouble> {
 
 async fn default_strict(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let seen = look(&lab.instance(Options::default()).await?).await?;
+    let target = lab.lent(Options::default()).await?;
+    let seen = look(&target).await?;
     finding.reached(seen.inside, "the command ran and wrote in the workspace");
     finding.twin(seen.inside, "work inside the workspace is allowed");
     finding
         .no_effect(!seen.outside && !seen.network, format!("with no level configured: {seen:?}"));
+    target.back(&finding);
     Ok(finding)
 }
 
@@ -166,7 +168,7 @@ async fn levels(lab: Lab) -> Result<Finding, Trouble> {
         ("relaxed", "sandbox-relaxed"),
         ("strict", "sandbox-strict"),
     ] {
-        let target = lab.instance(Options::default().patch(patch)).await?;
+        let target = lab.lent(Options::default().patch(patch)).await?;
         let seen = look(&target).await?;
         finding.reached(seen.inside, format!("at {level} the command ran"));
         finding.twin(
@@ -183,19 +185,21 @@ async fn levels(lab: Lab) -> Result<Finding, Trouble> {
                 format!("the same command without a sandbox: {seen:?}"),
             );
         }
+        target.back(&finding);
     }
     Ok(finding)
 }
 
 async fn looser_per_tool(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default().patch("sandbox-exec-relaxed")).await?;
+    let target = lab.lent(Options::default().patch("sandbox-exec-relaxed")).await?;
     let named = look(&target).await?;
     finding.reached(named.inside, "the command ran");
     finding.twin(
         named.level() == Some("relaxed"),
         format!("the tool that the configuration names is looser: {named:?}"),
     );
+    target.back(&finding);
     let target = lab.instance(Options::default().patch("sandbox-read-relaxed")).await?;
     let other = look(&target).await?;
     finding.no_effect(
@@ -208,8 +212,10 @@ async fn looser_per_tool(lab: Lab) -> Result<Finding, Trouble> {
 
 async fn fail_closed(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let sound = look(&lab.instance(Options::default()).await?).await?;
+    let whole = lab.lent(Options::default()).await?;
+    let sound = look(&whole).await?;
     finding.twin(sound.inside, "with its helper in place the tool runs");
+    whole.back(&finding);
     let target = lab.instance(Options::default().environment("without-sandbox-helper")).await?;
     let run = target.tool(target.exec_call(&["/bin/true"])?).await?;
     finding.reached(run.served(), "the model asked for the tool");
@@ -225,11 +231,13 @@ async fn fail_closed(lab: Lab) -> Result<Finding, Trouble> {
 async fn honest_status(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
     for patch in ["sandbox-relaxed", "sandbox-strict"] {
-        let target = lab.instance(Options::default().patch(patch)).await?;
+        let target = lab.lent(Options::default().patch(patch)).await?;
         compare(&mut finding, &target, patch).await?;
+        target.back(&finding);
     }
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     compare(&mut finding, &target, "its own configuration").await?;
+    target.back(&finding);
     Ok(finding)
 }
 
@@ -237,7 +245,7 @@ async fn honest_status(lab: Lab) -> Result<Finding, Trouble> {
 async fn honest_doctor(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
     for patch in ["sandbox-relaxed", "sandbox-strict"] {
-        let target = lab.instance(Options::default().patch(patch)).await?;
+        let target = lab.lent(Options::default().patch(patch)).await?;
         let ended = target.command("doctor", &[], None).await?;
         let said = serde_json::from_slice(&ended.stdout).ok().and_then(|it| effective(&it));
         let seen = look(&target).await?;
@@ -247,6 +255,7 @@ async fn honest_doctor(lab: Lab) -> Result<Finding, Trouble> {
             said.as_deref() == seen.level(),
             format!("with {patch} it names {said:?}; seen from outside: {seen:?}"),
         );
+        target.back(&finding);
     }
     // Where nothing can be contained, no level may be claimed.
     let helpless = Options::default().environment("without-sandbox-helper");

@@ -95,7 +95,7 @@ async fn key_in_use(finding: &mut Finding, target: &Target) -> Result<(), Troubl
 }
 
 async fn answers(lab: Lab) -> Result<Finding, Trouble> {
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let mut finding = Finding::new();
     key_in_use(&mut finding, &target).await?;
     let session = target.session().await?;
@@ -121,11 +121,12 @@ async fn answers(lab: Lab) -> Result<Finding, Trouble> {
     }
     finding.reached(heard > 2, format!("{heard} calls were answered"));
     everything_written(&mut finding, &target).await;
+    target.back(&finding);
     Ok(finding)
 }
 
 async fn model_echo(lab: Lab) -> Result<Finding, Trouble> {
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let mut finding = Finding::new();
     key_in_use(&mut finding, &target).await?;
     let secret = target.var("SECRET");
@@ -152,11 +153,12 @@ async fn model_echo(lab: Lab) -> Result<Finding, Trouble> {
     }
     finding.reached(reached, "the model's answers with the key were fetched");
     everything_written(&mut finding, &target).await;
+    target.back(&finding);
     Ok(finding)
 }
 
 async fn tool_environment(lab: Lab) -> Result<Finding, Trouble> {
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let mut finding = Finding::new();
     key_in_use(&mut finding, &target).await?;
     let looks: [&[&str]; 3] = [
@@ -177,6 +179,7 @@ async fn tool_environment(lab: Lab) -> Result<Finding, Trouble> {
     let carried: ToolCall = target.exec_call(&["/usr/bin/printf", "%s", &secret])?;
     target.tool(carried).await?;
     everything_written(&mut finding, &target).await;
+    target.back(&finding);
     Ok(finding)
 }
 
@@ -184,7 +187,7 @@ async fn process_list(lab: Lab) -> Result<Finding, Trouble> {
     if !cfg!(target_os = "linux") {
         return Err(Trouble::NotApplicable("reads /proc, which is Linux's".to_owned()));
     }
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let mut finding = Finding::new();
     key_in_use(&mut finding, &target).await?;
     let pid = target.instance().pid().await;
@@ -196,6 +199,7 @@ async fn process_list(lab: Lab) -> Result<Finding, Trouble> {
         }
     }
     finding.reached(seen > 0, "the server's command line could be read");
+    target.back(&finding);
     Ok(finding)
 }
 

@@ -69,7 +69,7 @@ fn in_pieces(size: usize, answer: Answer) -> Answer {
 async fn integrity(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
     for patch in STREAMS {
-        let target = lab.instance(Options::default().patch(patch)).await?;
+        let target = lab.lent(Options::default().patch(patch)).await?;
         for size in [1, 7, 64] {
             let (name, call) = write_call(&target)?;
             let run = target.answer(vec![in_pieces(size, Answer::Calls(vec![call]))]).await?;
@@ -104,6 +104,7 @@ async fn integrity(lab: Lab) -> Result<Finding, Trouble> {
             finding.no_effect(!ran, format!("{patch}: its id once more {what}: it ran: {ran}"));
         }
         finding.twin(target.alive().await, format!("{patch}: health answers"));
+        target.back(&finding);
     }
     Ok(finding)
 }
@@ -111,7 +112,7 @@ async fn integrity(lab: Lab) -> Result<Finding, Trouble> {
 async fn unregistered(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
     for patch in PROTOCOLS {
-        let target = lab.instance(Options::default().patch(patch)).await?;
+        let target = lab.lent(Options::default().patch(patch)).await?;
         let (name, call) = write_call(&target)?;
         let run = target.tool(call).await?;
         let told = run.result.is_some();
@@ -129,6 +130,7 @@ async fn unregistered(lab: Lab) -> Result<Finding, Trouble> {
             let told = run.result.is_some();
             finding.no_effect(told, format!("{patch}: the model was told of it: {told}"));
         }
+        target.back(&finding);
     }
     Ok(finding)
 }
@@ -136,7 +138,7 @@ async fn unregistered(lab: Lab) -> Result<Finding, Trouble> {
 async fn schema(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
     for patch in PROTOCOLS {
-        let target = lab.instance(Options::default().patch(patch)).await?;
+        let target = lab.lent(Options::default().patch(patch)).await?;
         let (name, call) = write_call(&target)?;
         target.tool(call).await?;
         finding.twin(wrote(&target, &name), format!("{patch}: a call that fits ran"));
@@ -148,6 +150,7 @@ async fn schema(lab: Lab) -> Result<Finding, Trouble> {
         finding.reached(run.served(), format!("{patch}: a call with a member too many"));
         let ran = wrote(&target, &name);
         finding.no_effect(!ran, format!("{patch}: it ran: {ran}"));
+        target.back(&finding);
     }
     Ok(finding)
 }
@@ -155,7 +158,7 @@ async fn schema(lab: Lab) -> Result<Finding, Trouble> {
 async fn traversal(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
     for patch in PROTOCOLS {
-        let target = lab.instance(Options::default().patch(patch)).await?;
+        let target = lab.lent(Options::default().patch(patch)).await?;
         let canary = target.world().canary();
         let inside = in_workspace(&target, "inside.txt");
         target.world().write(&inside, canary.as_bytes(), 0o644)?;
@@ -175,6 +178,7 @@ async fn traversal(lab: Lab) -> Result<Finding, Trouble> {
             finding.reached(served, format!("{patch}: the model asked for {path}"));
             finding.no_effect(!seen, format!("{patch}: {path} came back: {seen}"));
         }
+        target.back(&finding);
     }
     Ok(finding)
 }
@@ -189,7 +193,7 @@ fn sound(text: &str) -> bool {
 async fn prose(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
     for patch in STREAMS {
-        let target = lab.instance(Options::default().patch(patch)).await?;
+        let target = lab.lent(Options::default().patch(patch)).await?;
         let plain = "zwölf \u{1f980} lines\nand a TAB\t.";
         let run =
             target.answer(vec![in_pieces(1, Answer::Text(plain.as_bytes().to_vec()))]).await?;
@@ -212,6 +216,7 @@ async fn prose(lab: Lab) -> Result<Finding, Trouble> {
                 talk.exchanges().iter().flat_map(|it| it.texts("assistant")).any(|it| !sound(&it));
             finding.no_effect(!passed, format!("{patch}: {what} in the history: {passed}"));
         }
+        target.back(&finding);
     }
     Ok(finding)
 }
@@ -229,7 +234,7 @@ fn joined(value: &serde_json::Value, out: &mut String) {
 async fn secrets(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
     for patch in STREAMS {
-        let target = lab.instance(Options::default().patch(patch)).await?;
+        let target = lab.lent(Options::default().patch(patch)).await?;
         let secret = target.var("SECRET");
         let session = target.session().await?;
         let mut socket = Socket::open(target.rpc(), |_| ()).await?;
@@ -254,6 +259,7 @@ async fn secrets(lab: Lab) -> Result<Finding, Trouble> {
         finding.no_effect(!leaked, format!("{patch}: the deltas held the key: {leaked}"));
         let leaked = contains(&reply.body, secret.as_bytes());
         finding.no_effect(!leaked, format!("{patch}: the reply held the key: {leaked}"));
+        target.back(&finding);
     }
     Ok(finding)
 }

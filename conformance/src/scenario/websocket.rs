@@ -172,7 +172,7 @@ async fn tokens(lab: Lab) -> Result<Finding, Trouble> {
 
 async fn origins(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let (port, own) = (target.address().port(), target.address().to_string());
     let try_it = async |header: &str, value: &str| -> Result<(bool, String), Trouble> {
         match Socket::open(target.rpc(), |headers| set(headers, header, value)).await {
@@ -204,6 +204,7 @@ async fn origins(lab: Lab) -> Result<Finding, Trouble> {
         let (served, words) = try_it(header, &value).await?;
         finding.twin(served, format!("{header}: {value}: {words}"));
     }
+    target.back(&finding);
     Ok(finding)
 }
 
@@ -216,7 +217,7 @@ fn with_json(target: &Target, session: &str, nonce: &str, json: &[u8]) -> Result
 
 async fn depth(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let session = target.session().await?;
     let body = target.rpc().describe("metadata")?.body.clone().unwrap_or_default();
     let around = depth_before(&body, "${JSON}");
@@ -242,12 +243,13 @@ async fn depth(lab: Lab) -> Result<Finding, Trouble> {
         }
     }
     finding.no_effect(target.alive().await, "health answers afterwards");
+    target.back(&finding);
     Ok(finding)
 }
 
 async fn strict(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let session = target.session().await?;
     let mut socket = open(&target).await?;
     for (json, good) in [
@@ -277,12 +279,13 @@ async fn strict(lab: Lab) -> Result<Finding, Trouble> {
             socket = open(&target).await?;
         }
     }
+    target.back(&finding);
     Ok(finding)
 }
 
 async fn size(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let session = target.session().await?;
     for (bytes, good) in [(100_000, true), (102_401, false), (400_000, false)] {
         let mut socket = open(&target).await?;
@@ -299,6 +302,7 @@ async fn size(lab: Lab) -> Result<Finding, Trouble> {
             finding.no_effect(!arrived, words);
         }
     }
+    target.back(&finding);
     Ok(finding)
 }
 
@@ -319,7 +323,7 @@ const NULLS: &[Spelling] =
 
 async fn characters(lab: Lab, spellings: &[Spelling]) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let session = target.session().await?;
     let good: Spelling = ("TAB, LF and a joined emoji", "\\t\\n👩\u{200d}👧".as_bytes());
     for (place, (what, bytes)) in [good].iter().chain(spellings).enumerate() {
@@ -342,6 +346,7 @@ async fn characters(lab: Lab, spellings: &[Spelling]) -> Result<Finding, Trouble
         }
     }
     finding.no_effect(target.alive().await, "health answers afterwards");
+    target.back(&finding);
     Ok(finding)
 }
 

@@ -9,6 +9,7 @@ mod browser;
 mod command;
 mod corpus;
 mod fake;
+mod lent;
 mod model;
 mod null_subjects;
 #[cfg(target_os = "linux")]

@@ -174,7 +174,7 @@ async fn auth_attempts(lab: Lab) -> Result<Finding, Trouble> {
 
 async fn authorization_decisions(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let log = audit_log(&target)?;
     form_of(&log, "authorization-allow")?;
     form_of(&log, "authorization-deny")?;
@@ -193,22 +193,24 @@ async fn authorization_decisions(lab: Lab) -> Result<Finding, Trouble> {
     let allowed = holding(&reading, "authorization-allow", &name);
     finding.no_effect(allowed == 0, format!("{allowed} records that allow {name}"));
 
-    let allowed = reading.count("authorization-allow");
+    let before = log.read();
     let path = format!("allowed-{}", random_hex(6));
     let call = target.tool_call("write", &[("path", &path), ("content", "x")])?;
     let tool = String::from_utf8_lossy(&call.name).into_owned();
     target.tool(call).await?;
     let wrote = files::exists(&in_workspace(&target, &path));
     finding.twin(wrote, "the registered tool did its work");
-    let reading = settled(&log, |now| now.count("authorization-allow") > allowed).await;
-    let grown = holding(&reading, "authorization-allow", &tool);
+    let fresh = |now: &Reading| now.since(&before);
+    let reading = settled(&log, |now| fresh(now).count("authorization-allow") > 0).await;
+    let grown = holding(&fresh(&reading), "authorization-allow", &tool);
     finding.no_effect(grown == 1, format!("{grown} records that allow {tool}"));
+    target.back(&finding);
     Ok(finding)
 }
 
 async fn tool_runs(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let log = audit_log(&target)?;
     form_of(&log, "tool-completed")?;
     let before = log.read().count("tool-completed");
@@ -254,12 +256,13 @@ async fn tool_runs(lab: Lab) -> Result<Finding, Trouble> {
         let words = format!("exit 3: {failed} records say failed, {completed} say completed");
         finding.no_effect(stood, words);
     }
+    target.back(&finding);
     Ok(finding)
 }
 
 /// The level in a tool's record where the configuration asks for one.
 async fn level_on_record(lab: &Lab, patch: &str) -> Result<(bool, Option<String>), Trouble> {
-    let target = lab.instance(Options::default().patch(patch)).await?;
+    let target = lab.lent(Options::default().patch(patch)).await?;
     let log = audit_log(&target)?;
     form_of(&log, "tool-completed")?;
     let path = format!("level-{}", random_hex(6));
@@ -269,6 +272,7 @@ async fn level_on_record(lab: &Lab, patch: &str) -> Result<(bool, Option<String>
     let reading = settled(&log, |now| holding(now, "tool-completed", &path) > 0).await;
     let mut records = reading.of_event("tool-completed").into_iter();
     let record = records.find(|record| record.to_string().contains(&path));
+    target.back(&Finding::new());
     Ok((wrote, record.and_then(|record| reading.level(record))))
 }
 
@@ -404,7 +408,7 @@ async fn rate_limit_triggers(lab: Lab) -> Result<Finding, Trouble> {
 
 async fn reconciled(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let log = audit_log(&target)?;
     form_of(&log, "tool-completed")?;
     let before = log.read();
@@ -453,5 +457,6 @@ async fn reconciled(lab: Lab) -> Result<Finding, Trouble> {
     finding
         .no_effect(total == due, format!("{due} effects seen, {total} completed runs on record"));
     finding.twin(due >= 4, format!("{due} effects were seen"));
+    target.back(&finding);
     Ok(finding)
 }

@@ -1,6 +1,8 @@
 //! Plays the cases that need a target of their own: what stands in its configuration or its store
 //! when it starts, and how often it lets requests through. It must never know a verdict.
 
+use std::path::PathBuf;
+
 use crate::corpus::payload::{Var, Vars};
 use crate::corpus::{Case, Kind, Surface};
 use crate::driver::excerpt;
@@ -13,21 +15,33 @@ use crate::target::world::random_hex;
 
 use super::{CASE_LIMIT, Played, Stand, rates, setup};
 
-/// Plays a case on a target of its own; one of low rates is kept in `low` and used again, by
-/// another client each time.
+/// What a lane keeps between such cases, so that not each begins with a target of its own.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// One of low rates, used by another client each time.
+    low: Option<Target>,
+    /// One whose vault is as it was, to be started again on the next record.
+    store: Option<Store>,
+}
+
+/// A target with the record of its model's key.
+#[derive(Debug)]
+struct Store {
+    target: Target,
+    path: PathBuf,
+    record: Vec<u8>,
+}
+
+/// Plays a case on a target that is started for it, or that nothing is left of what was done to it.
 ///
 /// # Errors
 /// As [`super::play`].
-pub async fn play_fresh(
-    lab: &Lab,
-    low: &mut Option<Target>,
-    case: &Case,
-) -> Result<Played, Trouble> {
+pub async fn play_fresh(lab: &Lab, kept: &mut Kept, case: &Case) -> Result<Played, Trouble> {
     let played = async {
         match case.surface {
             Surface::ConfigFile => config(lab, case).await,
-            Surface::VaultFile => vault(lab, case).await,
-            Surface::GatewayRequest => requests(lab, low, case).await,
+            Surface::VaultFile => vault(lab, &mut kept.store, case).await,
+            Surface::GatewayRequest => requests(lab, &mut kept.low, case).await,
             other => Err(Trouble::Harness(format!("{} needs no fresh target", other.id()))),
         }
     };
@@ -75,29 +89,44 @@ async fn model_name(target: &Target) -> Option<String> {
     Some(run.exchanges.first()?.json.get("model")?.as_str()?.to_owned())
 }
 
-/// Starts a target again on another record of its model's key.
-async fn vault(lab: &Lab, case: &Case) -> Result<Played, Trouble> {
-    let target = lab.instance(Options::default()).await?;
-    let secret = target.var("SECRET");
-    let (path, record) = model_record(&target)?;
-    let before = shown_key(&target).await;
-    if before.as_deref() != Some(secret.as_str()) {
-        let words = format!("before anything was changed the model was shown {before:?}");
-        return Err(Trouble::Target(words));
+impl Store {
+    /// A target that was seen to show its model the key that was stored.
+    async fn start(lab: &Lab) -> Result<Self, Trouble> {
+        let target = lab.instance(Options::default()).await?;
+        let (path, record) = model_record(&target)?;
+        let before = shown_key(&target).await;
+        if before.as_deref() != Some(target.var("SECRET").as_str()) {
+            let words = format!("before anything was changed the model was shown {before:?}");
+            return Err(Trouble::Target(words));
+        }
+        Ok(Self { target, path, record })
     }
-    let other = format!("sk-other-{}", random_hex(10));
-    let stand = Stand::new(&target, case, &[(Var::Record, record)]).await?;
+}
+
+/// Starts a target again on another record of its model's key.
+async fn vault(lab: &Lab, kept: &mut Option<Store>, case: &Case) -> Result<Played, Trouble> {
+    let store = match kept.take() {
+        Some(store) => store,
+        None => Store::start(lab).await?,
+    };
+    let target = &store.target;
+    let secret = target.var("SECRET");
+    let stand = Stand::new(target, case, &[(Var::Record, store.record.clone())]).await?;
     setup::materialise(target.world(), &case.setup, &Vars::default())?;
-    let shown = shown_after(&target, &path, &stand.payload).await?;
+    let shown = shown_after(target, &store.path, &stand.payload).await?;
     let mut evidence = stand.evidence;
     evidence.push(format!("the model was then shown {}", shown.as_deref().unwrap_or("no key")));
     let mut seen = Observed { alive: true, answered: true, ..Observed::default() };
     match (case.kind, shown) {
         (_, None) => {}
-        (Kind::Benign, Some(key)) => seen.intact = key == secret && key != other,
+        (Kind::Benign, Some(key)) => seen.intact = key == secret,
         (Kind::Attack, Some(_)) => {
             seen.leaked.push("a changed record was opened, and its key was used".to_owned());
         }
+    }
+    if case.setup.is_empty() {
+        target.world().write(&store.path, &store.record, 0o600)?;
+        *kept = Some(store);
     }
     Ok(played(case, &seen, evidence))
 }

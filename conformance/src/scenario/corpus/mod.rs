@@ -10,7 +10,7 @@ mod setup;
 mod twist;
 
 pub(crate) use deliver::path_call;
-pub use fresh::play_fresh;
+pub use fresh::{Kept, play_fresh};
 
 use std::path::Path;
 use std::time::Duration;

@@ -115,9 +115,10 @@ pub(super) async fn audit_full(lab: Lab) -> Result<Finding, Trouble> {
 
 pub(super) async fn model_unreachable(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let sound = target.answer(Vec::new()).await?;
     finding.twin(sound.reply.is_ok_and(|it| !it.refused()), "with a model the message is answered");
+    target.back(&finding);
     let target = lab.instance(Options::default().patch("model-unreachable")).await?;
     let run = target.answer(Vec::new()).await?;
     finding.reached(!run.served(), "the model was not reached");
@@ -130,7 +131,7 @@ pub(super) async fn model_unreachable(lab: Lab) -> Result<Finding, Trouble> {
 
 pub(super) async fn vault_locked(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let secret = target.var("SECRET");
     let sound = target.answer(Vec::new()).await?;
     let keyed = |exchanges: &[std::sync::Arc<crate::stage::model::Exchange>]| {
@@ -138,6 +139,7 @@ pub(super) async fn vault_locked(lab: Lab) -> Result<Finding, Trouble> {
         headers.any(|(_, value)| value.contains(&secret))
     };
     finding.twin(keyed(&sound.exchanges), "with the master password the key reaches the model");
+    target.back(&finding);
     let wrong = format!("wrong-{}", random_hex(8));
     match lab.instance(Options::default().var("MASTER", wrong)).await {
         Err(Trouble::Target(words)) => {

@@ -42,13 +42,14 @@ async fn work(target: &Target) -> Result<Done, Trouble> {
 /// A program and a file tool that may read and not write.
 pub(super) async fn write(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
-    let target = lab.instance(Options::default()).await?;
+    let target = lab.lent(Options::default()).await?;
     let done = work(&target).await?;
     let twin = done.read && done.changed.len() >= 3;
     finding.twin(twin, format!("a tool that may write does: {:?}", done.changed));
     let (name, call) = write_call(&target)?;
     target.tool(call).await?;
     finding.twin(wrote(&target, &name), "the tool that writes files writes one");
+    target.back(&finding);
 
     let limited = Options::default().patch("exec-read-only").patch("write-read-only");
     let target = lab.instance(limited).await?;
@@ -68,9 +69,10 @@ pub(super) async fn write(lab: Lab) -> Result<Finding, Trouble> {
 pub(super) async fn network(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
     let loose = Options::default().patch("sandbox-exec-relaxed");
-    let target = lab.instance(loose.clone()).await?;
+    let target = lab.lent(loose.clone()).await?;
     let seen = look(&target).await?;
     finding.twin(seen.network, "a tool that may use the network was heard by a listener");
+    target.back(&finding);
     let target = lab.instance(loose.patch("exec-no-network")).await?;
     let seen = look(&target).await?;
     finding
