@@ -88,6 +88,13 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |lab| Box::pin(kill::saves(lab)),
     },
     Scenario {
+        id: "vault.crash-safe-writers",
+        requirements: &["vault.crash-safe"],
+        surface: "vault.file",
+        alone: false,
+        run: |lab| Box::pin(kill::writers(lab)),
+    },
+    Scenario {
         id: "vault.crash-safe-import",
         requirements: &["vault.crash-safe"],
         surface: "vault.file",

@@ -57,10 +57,13 @@ pub(super) async fn saves(lab: Lab) -> Result<Finding, Trouble> {
                 }
             }
         };
-        // Saves come one after the other: once the first has written, some moment of the next.
+        // Saves come one after the other: every other kill falls as soon as one is seen to write,
+        // the rest at some moment of the next.
         let killer = async {
             let seen = changes(&folder, || false).await;
-            tokio::time::sleep(part_of(span * 2)).await;
+            if kill % 2 == 1 {
+                tokio::time::sleep(part_of(span * 2)).await;
+            }
             target.instance().kill().await;
             killed.store(true, Ordering::Relaxed);
             seen
@@ -90,6 +93,60 @@ pub(super) async fn saves(lab: Lab) -> Result<Finding, Trouble> {
         shown.as_deref() == Some(target.var("SECRET").as_str()),
         "the other record is intact: the model was shown its key",
     );
+    Ok(finding)
+}
+
+/// How often a command saves while the server does.
+const ROUNDS: usize = 4;
+
+/// The server and a command save one name at the same time: what stands on the disk afterwards is
+/// what one of them wrote, whole.
+pub(super) async fn writers(lab: Lab) -> Result<Finding, Trouble> {
+    let target = lab.instance(Options::default()).await?;
+    let mut finding = Finding::new();
+    let before = records(&target)?;
+    let mut reader = Reader::new(target.var("MASTER"));
+    let mut path = None;
+    for round in 0..ROUNDS {
+        // The command's is the longer one: a rest of it behind the server's would be seen.
+        let (long, over) = (random_hex(LENGTH), AtomicBool::new(false));
+        let mut known = BTreeSet::from([long.clone()]);
+        let command = async {
+            let vars = [("NAME", "shared")];
+            let ended = target.command("vault-put", &vars, Some(long.as_bytes())).await;
+            over.store(true, Ordering::Relaxed);
+            ended
+        };
+        let server = async {
+            while !over.load(Ordering::Relaxed) {
+                let short = random_hex(LENGTH / 3);
+                let vars = [("NAME", "shared"), ("VALUE", short.as_str())];
+                if target.call("credentials-put", &vars).await?.refused() {
+                    break;
+                }
+                known.insert(short);
+            }
+            Ok::<(), Trouble>(())
+        };
+        let (ended, served) = tokio::join!(command, server);
+        let (ended, ()) = (ended?, served?);
+        let words = format!("round {round}: {} saves beside one by a command", known.len() - 1);
+        finding.reached(ended.code == Some(0) && known.len() > 1, words);
+        let path = match &path {
+            Some(path) => path,
+            None => path.insert(added_record(&target, &before)?),
+        };
+        let record = std::fs::read(path).unwrap_or_default();
+        let (opened, back) = blocking(move || (reader.open(&record, "shared"), reader)).await?;
+        reader = back;
+        let whole = opened
+            .as_ref()
+            .is_ok_and(|plain| known.contains(String::from_utf8_lossy(plain).as_ref()));
+        finding.no_effect(whole, format!("round {round}: what stands is one of them, whole"));
+    }
+    let shown = shown_key(&target).await;
+    let kept = shown.as_deref() == Some(target.var("SECRET").as_str());
+    finding.twin(kept, "the model's own key is intact");
     Ok(finding)
 }
 
