@@ -70,9 +70,10 @@ pub(crate) const PROBES: &[Probe] = &[
     Probe {
         id: "res.stdout-flood",
         what: "Prints 64 MB.",
-        why: "A runtime that keeps all of it, or hands it to the model, is filled or stalled.",
+        why: "A runtime that keeps all of it, in memory or on disk, or hands it to the model, is filled \
+              or stalled.",
         needs: &[Need::Runtime],
-        observer: "the bytes that come back",
+        observer: "the bytes that come back, and what the target's own files grew by",
         action: flood,
         ..HOLD
     },

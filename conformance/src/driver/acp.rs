@@ -283,4 +283,12 @@ impl Converse for Acp {
     ) -> BoxFuture<'a, Result<Reply, DriverError>> {
         Box::pin(self.ask(session, text))
     }
+
+    fn alive(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async {
+            let mut live = self.live.lock().await;
+            let starts = live.starts;
+            live.agent.as_mut().map_or(starts == 0, |agent| agent.lines.runs())
+        })
+    }
 }

@@ -229,6 +229,13 @@ fn parse(answer: &[u8]) -> Option<Reply> {
     Some(Reply { status, headers, body, elapsed: Duration::ZERO })
 }
 
+/// The head of an answer that has come so far, as a reply without a body, and what came behind it.
+pub(super) fn head_of(answer: &[u8]) -> Option<(Reply, &[u8])> {
+    let (head, body) = split_head(answer)?;
+    let (status, headers) = parse_head(head)?;
+    Some((Reply { status, headers, ..Reply::default() }, body))
+}
+
 /// Splits off the final answer's head; interim answers (`100 Continue`) are skipped.
 fn split_head(answer: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut rest = answer;

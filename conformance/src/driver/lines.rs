@@ -108,6 +108,11 @@ impl Lines {
         self.process.wait(limit).await
     }
 
+    /// Whether it has not ended.
+    pub fn runs(&mut self) -> bool {
+        self.process.ended().is_none()
+    }
+
     /// The last lines of its standard error.
     #[must_use]
     pub fn last_words(&self) -> String {

@@ -2,15 +2,19 @@
 //! it must never know what is expected of the answer.
 
 pub mod acp;
-pub mod cli;
+mod events;
 pub mod http;
 #[cfg(target_os = "linux")]
 pub mod launcher;
 pub mod lines;
 pub mod oneshot;
+pub mod pairing;
 pub mod process;
 pub mod rpc;
 mod toolloop;
+mod turn;
+pub mod way;
+pub mod web;
 pub mod websocket;
 
 use std::path::Path;
@@ -108,6 +112,10 @@ pub trait Converse: std::fmt::Debug + Send + Sync {
         session: &'a str,
         text: &'a [u8],
     ) -> BoxFuture<'a, Result<http::Reply, DriverError>>;
+
+    /// Whether what it speaks to has not ended. A target that has no process between two messages,
+    /// or that the first message starts, lives.
+    fn alive(&self) -> BoxFuture<'_, bool>;
 }
 
 /// A proxy that nobody is: the discard port.

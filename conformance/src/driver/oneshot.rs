@@ -83,4 +83,8 @@ impl Converse for OneShot {
     ) -> BoxFuture<'a, Result<Reply, DriverError>> {
         Box::pin(self.ask(session, text))
     }
+
+    fn alive(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(true))
+    }
 }

@@ -372,4 +372,16 @@ impl Converse for Adapted {
     ) -> BoxFuture<'a, Result<Reply, DriverError>> {
         Box::pin(self.ask(session, text))
     }
+
+    fn alive(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async {
+            let mut live = self.live.lock().await;
+            match &mut live.adapter {
+                Some((adapter, hello)) => {
+                    adapter.lines.runs() && (!hello.can("status") || alive(adapter).await)
+                }
+                None => live.starts == 0,
+            }
+        })
+    }
 }

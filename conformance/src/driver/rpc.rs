@@ -59,7 +59,9 @@ impl Rpc {
     pub fn websocket(&self) -> Result<(String, String), DriverError> {
         let found = self.manifest.websocket.as_ref();
         let found = found.ok_or_else(|| DriverError::Unsupported("`[websocket]`".to_owned()))?;
-        Ok((found.path.clone(), found.answer.clone()))
+        let path = self.vars.fill_text(&found.path);
+        let path = path.map_err(|error| DriverError::Harness(format!("websocket: {error}")))?;
+        Ok((path, found.answer.clone()))
     }
 
     /// The header that carries the token, if the manifest has one.
@@ -171,6 +173,12 @@ impl Rpc {
     /// As [`Rpc::call`].
     pub async fn message(&self, session: &str, text: &[u8]) -> Result<Reply, DriverError> {
         self.send(&self.message_request(session, text)?).await
+    }
+
+    /// Whether the manifest has a call of that name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.manifest.calls.contains_key(name)
     }
 
     /// Whether the health call answers with a success within five seconds.

@@ -128,6 +128,14 @@ impl Socket {
         self.stream.into_inner()
     }
 
+    /// The next text frame, however long that takes.
+    ///
+    /// # Errors
+    /// `Died` where the connection is closed.
+    pub async fn frame(&mut self) -> Result<Vec<u8>, DriverError> {
+        self.next().await
+    }
+
     async fn next(&mut self) -> Result<Vec<u8>, DriverError> {
         loop {
             match self.stream.next().await {

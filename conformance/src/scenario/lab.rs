@@ -11,9 +11,10 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use crate::corpus::payload::{fill, mixed, shell_word};
-use crate::driver::cli::Cli;
 use crate::driver::http::{Reply, exchange};
+use crate::driver::pairing;
 use crate::driver::rpc::{CALL_LIMIT, Rpc};
+use crate::driver::way::Way;
 use crate::driver::{Confine, DriverError, Ran, RunLimits};
 use crate::stage::model::{Answer, Exchange, Model, Talk, ToolCall};
 use crate::target::instance::{Instance, Plan, StartError};
@@ -199,9 +200,13 @@ impl Lab {
             in_memory: options.in_memory,
             prepared: (!options.prepared_anew).then(|| Arc::clone(&self.inner.prepared)),
         };
-        let instance = Instance::start(&plan).await?;
-        let (rpc, cli) = (Rpc::new(&instance), Cli::of(&instance));
-        Ok(Target { inside: Arc::new(Inside { instance, model, rpc, cli }) })
+        let mut instance = Instance::start(&plan).await?;
+        let paired = pairing::token(&instance).await;
+        if let Some(token) = paired.map_err(|error| Trouble::Target(error.to_string()))? {
+            instance.learn("TOKEN", token);
+        }
+        let (rpc, way) = (Rpc::new(&instance), Way::of(&instance));
+        Ok(Target { inside: Arc::new(Inside { instance, model, rpc, way }) })
     }
 }
 
@@ -220,8 +225,8 @@ struct Inside {
     instance: Instance,
     model: Model,
     rpc: Rpc,
-    /// The way to a one-shot agent, in place of HTTP calls.
-    cli: Option<Cli>,
+    /// The way to a target that is reached by messages, in place of plain calls.
+    way: Option<Way>,
 }
 
 /// A running target with its stage. Cheap to clone.
@@ -307,26 +312,29 @@ impl Target {
         self.inside.instance.vars().text(name)
     }
 
-    /// Whether its process runs and its health call answers.
+    /// Whether its process runs and, where it is a server, its health call answers. A one-shot agent
+    /// has no process between two messages; an adapter or an agent of an editor that ended is dead.
     pub async fn alive(&self) -> bool {
-        // A one-shot agent has no process between two messages.
-        self.inside.cli.is_some()
-            || self.inside.instance.ended().await.is_none() && self.inside.rpc.alive().await
+        self.inside.instance.ended().await.is_none()
+            && match &self.inside.way {
+                Some(way) => way.alive().await,
+                None => self.inside.rpc.alive().await,
+            }
     }
 
-    /// Whether it is reached by HTTP calls, so that what they carry can be changed.
+    /// Whether it is reached by plain HTTP calls, so that what they carry can be changed.
     #[must_use]
     pub fn is_server(&self) -> bool {
-        self.inside.cli.is_none()
+        self.inside.way.is_none()
     }
 
     /// Sends a user message.
     ///
     /// # Errors
-    /// As [`Rpc::message`] or [`Cli::message`].
+    /// As [`Rpc::message`] or [`Way::message`].
     pub async fn message(&self, session: &str, text: &[u8]) -> Result<Reply, DriverError> {
-        match &self.inside.cli {
-            Some(cli) => cli.message(session, text).await,
+        match &self.inside.way {
+            Some(way) => way.message(session, text).await,
             None => self.inside.rpc.message(session, text).await,
         }
     }
@@ -355,8 +363,8 @@ impl Target {
     /// # Errors
     /// As [`Rpc::session`].
     pub async fn session(&self) -> Result<String, DriverError> {
-        match &self.inside.cli {
-            Some(cli) => Ok(cli.session()),
+        match &self.inside.way {
+            Some(way) => Ok(way.session()),
             None => self.inside.rpc.session().await,
         }
     }

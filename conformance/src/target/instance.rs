@@ -223,6 +223,11 @@ impl Instance {
         &self.vars
     }
 
+    /// Sets a variable that only the running server could tell, such as the token of a pairing.
+    pub fn learn(&mut self, name: &str, value: impl Into<Vec<u8>>) {
+        self.vars.set(name, value);
+    }
+
     /// The manifest.
     #[must_use]
     pub fn manifest(&self) -> &Arc<Manifest> {

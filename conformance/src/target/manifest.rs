@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::corpus::payload::{Naming, ToolShape};
 
 use super::template::nearest;
+pub use super::turn::{Pairing, Told, Turn};
 
 /// Why a manifest cannot be used; each is one sentence for the person who wrote it.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,9 @@ pub enum ManifestError {
 pub enum DriverKind {
     /// A server that is sent HTTP calls and asks the suite's model.
     Rpc,
+    /// A server whose answer to a message comes by a stream of events, by a socket, by asking again,
+    /// or after it asked for leave.
+    Http,
     /// A sandbox command: a prefix before the command line that it confines.
     Launcher,
     /// A one-shot agent: a process of its own for each user message.
@@ -69,7 +73,7 @@ impl DriverKind {
     /// Whether its manifest may name no program of its own, since its command line says it all.
     #[must_use]
     pub fn may_be_bare(self) -> bool {
-        matches!(self, Self::Launcher | Self::Process | Self::Acp)
+        matches!(self, Self::Launcher | Self::Process | Self::Acp | Self::Http)
     }
 
     /// Whether its driver starts it when the first message comes.
@@ -127,7 +131,7 @@ pub struct Manifest {
     /// The command whose standard output is the access token (run before the target starts).
     #[serde(default)]
     pub token: Option<Command>,
-    /// For `driver = "acp"`: how the agent is answered that asks for leave to run a tool.
+    /// For `driver = "acp"` and `http`: how the agent is answered that asks for leave to run a tool.
     #[serde(default)]
     pub approval: Approval,
     /// How the server is started; for `driver = "process"` the adapter, for `acp` the agent.
@@ -143,6 +147,12 @@ pub struct Manifest {
     /// suite needs; scenarios ask for others by name and are unsupported without them.
     #[serde(default)]
     pub calls: BTreeMap<String, Call>,
+    /// How a token is had from the running server: the call `pair` picks it from its answer.
+    #[serde(default)]
+    pub pairing: Option<Pairing>,
+    /// For `driver = "http"`: where the answer to a message is told.
+    #[serde(default)]
+    pub turn: Turn,
     /// How its WebSocket is reached, whose frames are bodies of the calls.
     #[serde(default)]
     pub websocket: Option<WebSocket>,
@@ -320,7 +330,8 @@ fn yes() -> bool {
 pub struct WebSocket {
     /// The path, such as `/ws`.
     pub path: String,
-    /// JSON pointer to what every answer has and no event: `/id`.
+    /// JSON pointer to what every answer has and no event: `/id`. Without one every frame is an answer.
+    #[serde(default)]
     pub answer: String,
 }
 
@@ -382,6 +393,10 @@ impl Manifest {
         "MESSAGE",
         "SESSION",
         "FRESH",
+        "CODE",
+        "RUN",
+        "REQUEST",
+        "DECISION",
     ];
 
     /// Reads a manifest file.
@@ -423,6 +438,7 @@ impl Manifest {
                 let name = if self.driver == DriverKind::Acp { "acp" } else { "process" };
                 return Err(format!("driver = \"{name}\" needs a [start] with its argv"));
             }
+            DriverKind::Http => super::turn::check(self)?,
             DriverKind::Cli if self.message.is_none() => {
                 return Err("driver = \"cli\" needs a [message] with its argv".to_owned());
             }

@@ -10,4 +10,5 @@ pub mod prepared;
 pub mod process;
 pub mod shipped;
 pub mod template;
+mod turn;
 pub mod world;

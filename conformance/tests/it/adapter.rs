@@ -9,13 +9,13 @@ use clawproof::report::json::Report;
 use clawproof::verdict::Verdict;
 
 #[expect(clippy::disallowed_methods, reason = "the command is what is tested")]
-fn clawproof(arguments: &[&str]) -> Output {
+pub(crate) fn clawproof(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clawproof"));
     command.args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
 /// The example and its module in a folder that the target's uid may read, and one more file.
-fn folder(more: &str) -> tempfile::TempDir {
+pub(crate) fn folder(more: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters/python");
     for name in ["clawproof_adapter.py", "example.py"] {
@@ -32,7 +32,7 @@ fn folder(more: &str) -> tempfile::TempDir {
 }
 
 /// Whether there is a Python on this machine; adapters of other languages need none.
-fn python() -> bool {
+pub(crate) fn python() -> bool {
     let found = Path::new("/usr/bin/python3").is_file();
     if !found {
         eprintln!("not run: there is no /usr/bin/python3 here");
@@ -46,7 +46,7 @@ fn check(arguments: &[&str]) -> (Option<i32>, String) {
     (status.code(), String::from_utf8(stdout).unwrap())
 }
 
-fn text(path: PathBuf) -> String {
+pub(crate) fn text(path: PathBuf) -> String {
     path.to_str().unwrap().to_owned()
 }
 
@@ -215,7 +215,7 @@ fn verdicts(report: &Report) -> Vec<(&str, Verdict)> {
 
 /// A boundary for the example: bubblewrap, for ordinary users' namespaces.
 #[cfg(target_os = "linux")]
-const BOUNDARY: &str = "bwrap --unshare-all --die-with-parent --ro-bind /usr /usr --symlink usr/bin \
+pub(crate) const BOUNDARY: &str = "bwrap --unshare-all --die-with-parent --ro-bind /usr /usr --symlink usr/bin \
     /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 --proc /proc --dev /dev \
     --bind WORKSPACE WORKSPACE";
 

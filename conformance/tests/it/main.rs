@@ -17,4 +17,6 @@ mod probes;
 mod published;
 mod spec;
 mod verdicts;
+#[cfg(target_os = "linux")]
+mod web;
 mod wordlist;

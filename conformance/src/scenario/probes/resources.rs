@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use super::Trouble;
 use super::outside;
@@ -14,6 +15,8 @@ const PROCESSES: u64 = 200;
 const BYTES: u64 = 300_000_000;
 /// What counts as the whole of it: measuring is in blocks and pages.
 const NEARLY: u64 = 290_000_000;
+/// Bytes that are printed.
+const FLOOD: u64 = 64_000_000;
 /// Files that are opened.
 const FILES: u64 = 4_096;
 
@@ -58,10 +61,15 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
         }
         "res.tmpfs" => tmpfs(scene, site),
         "res.stdout-flood" => {
-            scene.params(|params| params.amount = Some(64_000_000)).after(|after| {
+            let root = site.world.root().to_owned();
+            let before = disk(&root);
+            scene.params(|params| params.amount = Some(FLOOD)).after(move |after| {
                 let bytes = after.ran.stdout.len();
-                let text = format!("{bytes} bytes came back");
-                Sight::of(bytes >= 16_000_000, text.clone(), text)
+                // What is not handed on is bounded only where it is not kept elsewhere instead.
+                let kept = disk(&root).saturating_sub(before);
+                let text = format!("{bytes} bytes came back, {kept} lie in the target's files");
+                let breached = bytes >= 16_000_000 || kept >= FLOOD / 10 * 9;
+                Sight::of(breached, text.clone(), text)
             })
         }
         "res.core" => {
@@ -94,6 +102,14 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
         "res.inotify" => watches(scene, site),
         _ => return Err(super::unstaged(id)),
     })
+}
+
+/// Bytes of disk that a tree takes; links are not followed.
+fn disk(root: &Path) -> u64 {
+    let Ok(data) = fs::symlink_metadata(root) else { return 0 };
+    let below = if data.is_dir() { fs::read_dir(root).ok() } else { None };
+    let below = below.into_iter().flatten().flatten();
+    data.blocks() * 512 + below.map(|entry| disk(&entry.path())).sum::<u64>()
 }
 
 fn processor(held: &Held) -> Sight {

@@ -1,5 +1,5 @@
-//! The way to a target that is reached by messages and has no HTTP calls of its own: it picks the
-//! driver that the manifest names. It must never know how any of them speaks.
+//! The way to a target that is reached by messages alone: it picks the driver that the manifest
+//! names. It must never know how any of them speaks.
 
 use std::sync::Arc;
 
@@ -11,25 +11,27 @@ use super::acp::Acp;
 use super::http::Reply;
 use super::oneshot::OneShot;
 use super::process::Adapted;
+use super::web::Web;
 use super::{Converse, DriverError};
 
 /// A way to a target in its world, by messages. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Cli {
-    way: Arc<dyn Converse>,
+pub struct Way {
+    converse: Arc<dyn Converse>,
 }
 
-impl Cli {
-    /// The way to this instance; none where it is a server of HTTP calls or a launcher.
+impl Way {
+    /// The way to this instance; none where it is a server of plain calls or a launcher.
     #[must_use]
     pub fn of(instance: &Instance) -> Option<Self> {
-        let way: Arc<dyn Converse> = match instance.manifest().driver {
+        let converse: Arc<dyn Converse> = match instance.manifest().driver {
             DriverKind::Cli => Arc::new(OneShot::of(instance)?),
             DriverKind::Acp => Arc::new(Acp::of(instance)?),
             DriverKind::Process => Arc::new(Adapted::of(instance)?),
+            DriverKind::Http => Arc::new(Web::of(instance)),
             DriverKind::Rpc | DriverKind::Launcher => return None,
         };
-        Some(Self { way })
+        Some(Self { converse })
     }
 
     /// A name for a conversation that has not begun.
@@ -43,6 +45,11 @@ impl Cli {
     /// # Errors
     /// See [`DriverError`].
     pub async fn message(&self, session: &str, text: &[u8]) -> Result<Reply, DriverError> {
-        self.way.message(session, text).await
+        self.converse.message(session, text).await
+    }
+
+    /// Whether what it speaks to has not ended.
+    pub async fn alive(&self) -> bool {
+        self.converse.alive().await
     }
 }
