@@ -19,6 +19,7 @@ pub(crate) fn role(name: &str, arguments: &[String]) -> ExitCode {
     let result = match name {
         "twin" => fs::read_to_string(text(0)).and_then(|it| fs::write(text(1), reversed(&it))),
         "hold" => wait_for(Path::new(text(0))),
+        "spin" => spin(Path::new(text(0))),
         "memory" => memory(Path::new(text(0)), text(1)),
         "heartbeat" => heartbeat(Path::new(text(0)), text(1) == "session"),
         "neighbour" => io::copy(&mut io::stdin().lock(), &mut io::sink()).map(drop),
@@ -84,6 +85,16 @@ fn wait_for(path: &Path) -> io::Result<()> {
     let begun = Instant::now();
     while !path.exists() && begun.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+fn spin(release: &Path) -> io::Result<()> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE && !release.exists() {
+        for round in 0..2_000_000_u64 {
+            std::hint::black_box(round);
+        }
     }
     Ok(())
 }

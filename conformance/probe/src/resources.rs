@@ -60,7 +60,7 @@ pub(crate) const PROBES: &[Probe] = &[
     },
     Probe {
         id: "res.tmpfs",
-        what: "Fills /dev/shm and /tmp with 300 MB.",
+        what: "Fills /dev/shm, /tmp and what else can be written of /dev with 300 MB.",
         why: "Such files are memory that no process owns and no limit on processes counts.",
         needs: &[Need::Memory],
         observer: "the files' sizes through /proc/<pid>/root, read from outside",
@@ -214,12 +214,15 @@ fn disk(params: &Params) -> io::Result<String> {
     Ok("filled".into())
 }
 
+/// Folders that lie in memory.
+const MEMORY: [&str; 3] = ["/dev/shm", "/tmp", "/dev"];
+
 fn memory_files(params: &Params) -> io::Result<String> {
     raise(Resource::Fsize);
     let block = vec![1_u8; 1_000_000];
     let mut wrote = 0_u64;
     let mut last = None;
-    for folder in ["/dev/shm", "/tmp"] {
+    for folder in MEMORY {
         for part in 0..10 {
             if wrote >= params.amount()? {
                 break;
@@ -235,7 +238,7 @@ fn memory_files(params: &Params) -> io::Result<String> {
         }
     }
     let held = hold(params);
-    for folder in ["/dev/shm", "/tmp"] {
+    for folder in MEMORY {
         for part in 0..10 {
             let _ = fs::remove_file(format!("{folder}/flood-{}-{part}", params.token));
         }

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+#[cfg(any(target_os = "linux", test))]
 use super::world::SPARE_UID;
 
 /// The variable by which the suite knows that it was started again; it names the user database that
@@ -77,6 +78,7 @@ impl Drop for Tidy {
 }
 
 /// A user database with the spare uid in it.
+#[cfg(any(target_os = "linux", test))]
 fn with_spare(known: &str) -> String {
     let spare = SPARE_UID.to_string();
     if known.lines().any(|line| line.split(':').nth(2) == Some(spare.as_str())) {

@@ -104,11 +104,10 @@ fn mode_of(_metadata: &std::fs::Metadata) -> u32 {
     0o600
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
-    #[cfg(unix)]
     #[test]
     fn a_copy_has_the_same_bytes_modes_and_shared_variables() {
         let (first, second) = (World::new().unwrap(), World::new().unwrap());
@@ -128,7 +127,6 @@ mod tests {
         assert!(!prepared.vars().has("PORT"));
     }
 
-    #[cfg(unix)]
     #[test]
     fn a_state_folder_that_holds_a_link_is_not_copied() {
         let world = World::new().unwrap();

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
 use clawproof::report::json::Report;
+#[cfg(target_os = "linux")]
 use clawproof::verdict::Verdict;
 
 #[expect(clippy::disallowed_methods, reason = "the command is what is tested")]
@@ -165,11 +167,13 @@ fn each_way_to_break_the_protocol_is_named_and_ends_with_1_in_bounded_time() {
 }
 
 /// Plays cases on the target behind an adapter.
+#[cfg(target_os = "linux")]
 fn run(folder: &Path, arguments: &[&str], cases: &[&str]) -> (Option<i32>, Option<Report>) {
     run_by("driver = \"process\"", folder, arguments, cases)
 }
 
 /// The same, by another driver.
+#[cfg(target_os = "linux")]
 fn run_by(
     driver: &str,
     folder: &Path,
@@ -209,6 +213,7 @@ arguments = {{ argv = "${{argv}}" }}
     (ended.status.code(), read.map(|bytes| serde_json::from_slice(&bytes).unwrap()))
 }
 
+#[cfg(target_os = "linux")]
 fn verdicts(report: &Report) -> Vec<(&str, Verdict)> {
     report.cases.iter().map(|case| (case.case.as_str(), case.verdict)).collect()
 }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use super::fake;
 
@@ -99,7 +98,7 @@ fn an_interrupted_run_leaves_neither_process_nor_folder() {
         if live() >= 2 {
             break;
         }
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(std::time::Duration::from_millis(50));
     }
     assert!(live() >= 2, "no target was started");
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();

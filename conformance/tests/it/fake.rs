@@ -56,6 +56,7 @@ arguments = {{ argv = "${{argv}}" }}
 
 /// The manifest of the one that lies: it shows a status and an audit log, and both say what is
 /// wanted to be heard.
+#[cfg(target_os = "linux")]
 pub(crate) fn liar() -> String {
     let more = r#"
 [config]

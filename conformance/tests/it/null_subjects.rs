@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use clawproof::run::RunError;
 use clawproof::verdict::{Exit, Verdict};
 
-use super::verdicts::{play, play_on, with};
+#[cfg(target_os = "linux")]
+use super::verdicts::play_on;
+use super::verdicts::{play, with};
 
 /// The subject gets no pass for any MUST, and the run is not certified.
 async fn never_passes(mode: &str) {

@@ -50,12 +50,6 @@ const STAYS: &[Stays] = &[
          that are the namespace's own",
     ),
     (
-        is::SANDBOX_PLAN_SEAL_DEV,
-        None,
-        "what is written beside the devices lies in the sandbox's own memory and ends with it; this \
-         keeps it from being memory without a limit",
-    ),
-    (
         is::SANDBOX_PLAN_SEAL_ROOT,
         Some(is::SANDBOX_PLAN_LANDLOCK_FILES),
         "Landlock lets nothing be written at the root; this holds where the kernel has no Landlock",
@@ -81,12 +75,6 @@ const STAYS: &[Stays] = &[
         None,
         "the starter marks all descriptors that it was started with, so none crosses; this closes \
          what the helper opened for itself",
-    ),
-    (
-        is::SANDBOX_PLAN_SECCOMP_OPENAT2,
-        None,
-        "no probe was seen to make a set-uid file by this call where it is allowed; it stays because \
-         the filter cannot read the mode that the call is given",
     ),
     (
         is::SANDBOX_PLAN_OUTPUT,

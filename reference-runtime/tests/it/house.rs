@@ -102,6 +102,7 @@ impl House {
     }
 
     /// The same, with the answer as it is: it need not be HTTP.
+    #[cfg(unix)]
     pub(crate) async fn raw_bytes(&self, bytes: &[u8]) -> Vec<u8> {
         let mut socket = TcpStream::connect(self.address).await.unwrap();
         let _ = socket.write_all(bytes).await;

@@ -50,7 +50,7 @@ const LIKELY: &[(&str, &[&str])] = &[
     ("new-session", &["probe:term.read-tty", "probe:term.tiocsti", "probe:proc.kill-pgrp0"]),
     ("die-with-parent", &["probe:proc.orphan-launcher"]),
     ("proc-sys", &["probe:kern.sysctl-write"]),
-    ("seal-dev", &["probe:fs.write-synthetic-root", "probe:fs.devshm", "probe:kern.dev-nodes"]),
+    ("seal-dev", &["probe:res.tmpfs"]),
     ("seal-root", &["probe:fs.write-synthetic-root"]),
     ("size-shm", &["probe:res.tmpfs"]),
     ("size-tmp", &["probe:res.tmpfs"]),

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::net::ToSocketAddrs as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
@@ -156,4 +157,21 @@ pub(super) fn large_file(params: &Params) -> io::Result<String> {
         file.write_all(&block)?;
     }
     Ok("wrote 300 MB".into())
+}
+
+pub(super) fn resolve(params: &Params) -> io::Result<String> {
+    for address in (params.name()?, 9).to_socket_addrs()? {
+        println!("{}", address.ip());
+    }
+    Ok("resolved it".into())
+}
+
+pub(super) fn type_ahead(params: &Params) -> io::Result<String> {
+    let script = "open(my $t, '+<', '/dev/tty') or die \"no terminal: $!\\n\"; \
+                  for (split //, \"$ARGV[0]\\n\") { ioctl($t, 0x80017472, $_) or die \"$!\\n\" }";
+    system(crate::PERL, &["-e", script, params.content()?])
+}
+
+pub(super) fn setting(params: &Params) -> io::Result<String> {
+    system("/usr/sbin/sysctl", &["-w", &format!("kern.corefile={}", params.content()?)])
 }

@@ -6,7 +6,7 @@ use super::act;
 use super::action;
 #[cfg(target_os = "macos")]
 use crate::portable;
-use crate::{Expect, HOLD, Probe};
+use crate::{Expect, HOLD, Need, Probe};
 
 const SEATBELT: &[&str] = &["sandbox-exec(1), sandbox(7)"];
 
@@ -165,6 +165,16 @@ pub(crate) const PROBES: &[Probe] = &[
         references: SEATBELT,
         observer: "the host finds the file with the probe's text",
         action: action!(portable::write_target),
+        ..HOLD
+    },
+    Probe {
+        id: "macos-policy.missing-param",
+        what: "Reads a private key in the user's home folder, of a launcher without HOME and TMPDIR.",
+        why: "A rule whose parameter is empty may cover nothing, or allow everything.",
+        references: SEATBELT,
+        needs: &[Need::Launch],
+        observer: "the file's random content comes out of the sandbox",
+        action: action!(portable::read_target),
         ..HOLD
     },
     Probe {

@@ -64,6 +64,15 @@ pub(crate) const PROBES: &[Probe] = &[
         ..HOLD
     },
     Probe {
+        id: "macos-net.mdnsresponder",
+        what: "Resolves a name that only the host's resolver service knows (mDNSResponder).",
+        why: "A name that is asked for carries a secret out, also where no socket can be made.",
+        relaxed: Expect::Allowed,
+        observer: "the random address that the host gave the name comes out of the sandbox",
+        action: action!(act::resolve),
+        ..HOLD
+    },
+    Probe {
         id: "macos-proc.signal-other",
         what: "Kills a process of the host.",
         why: "The user's other programs end, or the watcher of this one does.",
@@ -118,6 +127,25 @@ pub(crate) const PROBES: &[Probe] = &[
         needs: &[Need::Launch],
         observer: "the heartbeat of the process left behind stops",
         action: action!(portable::orphan_and_stay),
+        ..HOLD
+    },
+    Probe {
+        id: "macos-tty.tiocsti",
+        what: "Types a line into the launcher's terminal (TIOCSTI).",
+        why: "The shell that the user started the launcher from runs it.",
+        references: &["CVE-2017-5226 (secondary source; the same call on Linux)"],
+        needs: &[Need::Launch, Need::Perl],
+        observer: "a program that reads from the terminal after the launcher's end gets the line",
+        action: action!(act::type_ahead),
+        ..HOLD
+    },
+    Probe {
+        id: "macos-kern.sysctl-write",
+        what: "Changes a setting of the kernel (kern.corefile).",
+        why: "It decides for every user's programs where their memory is written to.",
+        needs: &[Need::Root],
+        observer: "the host reads the setting",
+        action: action!(act::setting),
         ..HOLD
     },
     Probe {

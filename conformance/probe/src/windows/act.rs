@@ -16,12 +16,12 @@ use crate::portable::{left_behind, program, send, system};
 const BREAKAWAY: u32 = 0x0100_0000;
 
 /// A line of PowerShell, which may start nothing of the user's own.
-fn powershell(script: &str) -> io::Result<String> {
+pub(super) fn powershell(script: &str) -> io::Result<String> {
     system("powershell", &["-NoProfile", "-NonInteractive", "-Command", script])
 }
 
 /// Text as one quoted word of PowerShell.
-fn word(text: &str) -> String {
+pub(super) fn word(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
@@ -31,7 +31,7 @@ fn writer(params: &Params) -> io::Result<String> {
 }
 
 /// Time for another process to do its work.
-fn wait() {
+pub(super) fn wait() {
     std::thread::sleep(Duration::from_secs(2));
 }
 

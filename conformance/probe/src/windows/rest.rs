@@ -1,9 +1,9 @@
 //! Rows about network, processes, resources and what a launcher hands down, on Windows. It must
 //! never contact anything but loopback and what the suite made.
 
-#[cfg(windows)]
-use super::act;
 use super::action;
+#[cfg(windows)]
+use super::{act, act_more};
 #[cfg(windows)]
 use crate::portable;
 use crate::{Expect, HOLD, Need, Probe};
@@ -44,6 +44,32 @@ pub(crate) const PROBES: &[Probe] = &[
         relaxed: Expect::Allowed,
         observer: "the host connects to the port and gets the nonce",
         action: action!(portable::listen),
+        ..HOLD
+    },
+    Probe {
+        id: "windows-net.icmp",
+        what: "Sends 40 echo requests to the host's loopback address.",
+        why: "Echo requests carry data out and pass rules that were made for TCP and UDP.",
+        relaxed: Expect::Allowed,
+        observer: "the host's counter of received echo requests rises by as many",
+        action: action!(act_more::echo),
+        ..HOLD
+    },
+    Probe {
+        id: "windows-net.service-proxy",
+        what: "Has the transfer service fetch an address of the host that holds a nonce (bitsadmin).",
+        why: "What may not connect asks a service that may.",
+        relaxed: Expect::Allowed,
+        observer: "the listener outside receives the nonce",
+        action: action!(act_more::fetch_by_service),
+        ..HOLD
+    },
+    Probe {
+        id: "windows-net.appcontainer-loopback",
+        what: "Exempts an AppContainer from the rule against loopback (CheckNetIsolation).",
+        why: "What is exempt reaches every local service from then on.",
+        observer: "the host lists the exemption",
+        action: action!(act_more::exempt),
         ..HOLD
     },
     Probe {
@@ -96,6 +122,23 @@ pub(crate) const PROBES: &[Probe] = &[
         ..HOLD
     },
     Probe {
+        id: "windows-proc.spawn-before-assign",
+        what: "Leaves a process behind as the first thing that the started program does, and ends.",
+        why: "A launcher that puts the tool into its job after the start comes too late for it.",
+        observer: "the heartbeat of the process left behind stops",
+        action: action!(act_more::left_at_once),
+        ..HOLD
+    },
+    Probe {
+        id: "windows-proc.grandchild-kill",
+        what: "Leaves a process behind by way of another that ends at once, while the launcher ends.",
+        why: "Who ends the children by their parent's number misses those whose parent is gone.",
+        needs: &[Need::Launch],
+        observer: "the heartbeat of the process left behind stops",
+        action: action!(act_more::grandchild),
+        ..HOLD
+    },
+    Probe {
         id: "windows-env.canary",
         what: "Prints its whole environment.",
         why: "The launcher's environment holds API keys and tokens of the user.",
@@ -127,6 +170,16 @@ pub(crate) const PROBES: &[Probe] = &[
         why: "The machine swaps and the user's programs stop.",
         observer: "the process holds the memory when the host looks",
         action: action!(portable::hoard),
+        ..HOLD
+    },
+    Probe {
+        id: "windows-res.cpu",
+        what: "Keeps every processor busy.",
+        why: "The user's programs stop.",
+        relaxed: Expect::HoldOrDegraded,
+        strict: Expect::HoldOrDegraded,
+        observer: "in two seconds the host counts more than 80% of all processor time for it",
+        action: action!(act_more::spin),
         ..HOLD
     },
 ];

@@ -101,7 +101,7 @@ pub(super) async fn run_line(
     site: &Site<'_>,
     scene: &mut Scene,
 ) -> Result<(Ran, Option<Sight>), Trouble> {
-    let words: Vec<&String> = line.prefix.iter().chain(argv).collect();
+    let words: Vec<&String> = scene.wrap.iter().chain(&line.prefix).chain(argv).collect();
     let (program, rest) =
         words.split_first().ok_or_else(|| Trouble::Harness("an empty line".to_owned()))?;
     let mut command = site.world.command(program.as_str());

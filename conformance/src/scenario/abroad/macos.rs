@@ -16,6 +16,9 @@ pub(super) async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
     match boundary {
         "macos-fs" | "macos-policy" => files(name, site),
         "macos-mach" | "macos-iokit" | "macos-ipc" => services(name, site),
+        "macos-net" if name == "mdnsresponder" => resolver(site),
+        "macos-tty" => Ok(terminal(site)),
+        "macos-kern" => Ok(setting(site)),
         "macos-net" => {
             let folder = if name == "unix-in-ws" { &site.workspace } else { &site.outside };
             let path = folder.join("s");
@@ -30,6 +33,37 @@ pub(super) async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
 
 fn unstaged(id: &str) -> Trouble {
     Trouble::Harness(format!("no stage is written for probe {id}"))
+}
+
+/// A name with an address of its own, known on this machine alone.
+fn resolver(site: &Site<'_>) -> Result<Scene, Trouble> {
+    let name = format!("clawproof{}.local", random_hex(4));
+    let random = u32::from_str_radix(&random_hex(3), 16).unwrap_or(7);
+    let address = std::net::Ipv4Addr::from(0x7f01_0001 + (random & 0xf_ffff)).to_string();
+    let service = ["ClawProof", "_clawproof._tcp", "local", "9", &name, &address];
+    let line = [&["/usr/bin/dns-sd", "-lo", "-P"], &service[..]].concat();
+    let scene = Scene::new(site).name(&name).keep(site.started(&line)?);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    Ok(scene.leak(address, "the host's address of the name"))
+}
+
+/// The launcher in a terminal of its own, whose next line is read when it has ended.
+fn terminal(site: &Site<'_>) -> Scene {
+    let text = format!("line-{}", random_hex(8));
+    let script = "\"$@\"; IFS= read -r -t 2 line; echo \"typed: $line\"";
+    let wrap = ["/usr/bin/script", "-q", "/dev/null", "/bin/sh", "-c", script, "sh"];
+    let wrap = wrap.iter().map(|word| (*word).to_owned()).collect();
+    let typed = format!("typed: {text}");
+    let scene = Scene::new(site).content(&text).leak(typed, "the line that was typed");
+    Scene { wrap, ..scene }
+}
+
+fn setting(site: &Site<'_>) -> Scene {
+    let read = ["/usr/sbin/sysctl", "-n", "kern.corefile"];
+    let before = host(&read).unwrap_or_default();
+    let undo = format!("kern.corefile={}", before.trim_end());
+    let text = format!("/cores/clawproof-{}", random_hex(6));
+    Scene::new(site).keep(Undo::new(&["/usr/sbin/sysctl", "-w", &undo])).says(&read, text)
 }
 
 fn files(name: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
@@ -83,6 +117,11 @@ fn files(name: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
             let folder = workspace.join("vendor/lib");
             site.repository(&folder)?;
             scene.target(&folder).changed(folder.join(".git/config"), secret)
+        }
+        "missing-param" => {
+            let path = home.join(".ssh/id_ed25519");
+            let empty = ["HOME", "TMPDIR"].map(|name| (name.to_owned(), String::new()));
+            Scene { env: empty.into(), ..private(scene, path)? }
         }
         "home-read" => private(scene, home.join(".ssh/id_ed25519"))?,
         "keychain-files" => private(scene, home.join("Library/Keychains/login.keychain-db"))?,

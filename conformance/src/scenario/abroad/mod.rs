@@ -2,6 +2,8 @@
 //! control) and once inside, and judged by observers outside. It must never believe what a probe
 //! says it did.
 
+#[cfg(windows)]
+mod desk;
 mod launch;
 #[cfg(target_os = "macos")]
 mod macos;
@@ -236,6 +238,10 @@ fn missing(probe: &Probe, driver: DriverKind) -> Option<String> {
     }
     if probe.needs.contains(&Need::Ipv6) && std::net::TcpListener::bind("[::1]:0").is_err() {
         return Some("this host does not have an IPv6 loopback".to_owned());
+    }
+    #[cfg(unix)]
+    if probe.needs.contains(&Need::Root) && !rustix::process::geteuid().is_root() {
+        return Some("the suite is not root, and nobody else can do it without a sandbox".into());
     }
     let perl = std::path::Path::new(clawproof_probe::PERL).is_file();
     (probe.needs.contains(&Need::Perl) && !perl).then(|| "this host does not have perl".to_owned())

@@ -71,6 +71,20 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
+    /// A program of the host that runs as long as the value lives.
+    pub(super) fn started(&self, line: &[&str]) -> Result<Neighbour, Trouble> {
+        let (program, arguments) = line.split_first().unwrap_or((&"", &[]));
+        let mut command = self.world.command(program);
+        super::launch::needed(&mut command);
+        command.args(arguments).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().map_err(|error| {
+            Trouble::NotApplicable(format!("this host does not start {program}: {error}"))
+        })?;
+        let input = child.stdin.take();
+        Ok(Neighbour { child, _input: input })
+    }
+
     /// A canary process of the host, with the secret in its arguments and environment.
     pub(super) fn neighbour(&self, program: &Path, secret: &str) -> Result<Neighbour, Trouble> {
         let mut command = self.world.command(program);
@@ -125,11 +139,14 @@ pub(super) struct Scene {
     /// What is looked at while the probe stands in position.
     pub(super) during: Option<During>,
     pub(super) after: Option<After>,
+    /// What stands before the launcher, where it is started by something other than the suite.
+    pub(super) wrap: Vec<String>,
     /// Whether the launcher is killed when the probe stands in position.
     pub(super) interrupt: bool,
     /// Whether a process left behind is looked for by its heartbeat.
     pub(super) heartbeat: bool,
-    kept: Vec<Box<dyn Any + Send>>,
+    /// What lives as long as the run.
+    pub(super) kept: Vec<Box<dyn Any + Send>>,
 }
 
 impl Scene {
@@ -145,6 +162,7 @@ impl Scene {
             stdin: None,
             during: None,
             after: None,
+            wrap: Vec::new(),
             interrupt: false,
             heartbeat: false,
             kept: Vec::new(),
@@ -279,8 +297,10 @@ pub(super) async fn shared(name: &str, site: &Site<'_>) -> Result<Option<Scene>,
         "tcp6" => scene.heard(Sink::tcp(true).await?, secret),
         "udp4" => scene.heard(Sink::udp().await?, secret),
         "bind-any" => scene.answers(secret)?,
-        "orphan-exit" | "orphan-setsid" | "breakaway" => scene.orphan(false),
-        "orphan-launcher" => scene.orphan(true),
+        "orphan-exit" | "orphan-setsid" | "breakaway" | "spawn-before-assign" => {
+            scene.orphan(false)
+        }
+        "orphan-launcher" | "grandchild-kill" => scene.orphan(true),
         "canary" => Scene {
             env: vec![("SERVICE_API_KEY".to_owned(), secret.clone())],
             ..scene.leak(secret, "the launcher's variable")

@@ -16,12 +16,18 @@ pub(super) async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
     match boundary {
         "windows-fs" => files(name, site),
         "windows-proc" => processes(name, site),
+        "windows-res" if name == "cpu" => Ok(super::desk::processors(site)),
         "windows-res" => Ok(resources(name, site)),
+        "windows-ui" | "windows-tok" | "windows-ipc" | "windows-net"
+            if super::desk::NAMES.contains(&name) =>
+        {
+            super::desk::stage(name, site).await
+        }
         _ => services(name, site),
     }
 }
 
-fn unstaged(id: &str) -> Trouble {
+pub(super) fn unstaged(id: &str) -> Trouble {
     Trouble::Harness(format!("no stage is written for probe {id}"))
 }
 

@@ -180,7 +180,7 @@ fn aggregate(held: &Held) -> Sight {
 fn tmpfs(scene: Scene, site: &Site<'_>) -> Scene {
     let names: Vec<String> = (0..10).map(|part| format!("flood-{}-{part}", site.token)).collect();
     let mut scene = scene.params(|params| params.amount = Some(BYTES));
-    for folder in ["/dev/shm", "/tmp"] {
+    for folder in ["/dev/shm", "/tmp", "/dev"] {
         for name in &names {
             scene = scene.keep(Removed(format!("{folder}/{name}").into()));
         }
@@ -188,7 +188,7 @@ fn tmpfs(scene: Scene, site: &Site<'_>) -> Scene {
     scene.during(move |held| {
         held.of_probe(|pid| {
             let mut sum = 0;
-            for folder in ["dev/shm", "tmp"] {
+            for folder in ["dev/shm", "tmp", "dev"] {
                 let folder = format!("/proc/{pid}/root/{folder}");
                 // Not shown and not there look alike, so the root itself must be readable.
                 fs::read_dir(format!("/proc/{pid}/root")).ok()?;
@@ -197,7 +197,7 @@ fn tmpfs(scene: Scene, site: &Site<'_>) -> Scene {
                     sum += data.map_or(0, |data| data.blocks() * 512);
                 }
             }
-            let text = format!("{sum} bytes lie in /dev/shm and /tmp");
+            let text = format!("{sum} bytes lie in /dev/shm, /tmp and /dev");
             Some(Sight::of(sum >= NEARLY, text.clone(), text))
         })
     })
