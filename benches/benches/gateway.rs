@@ -1,7 +1,8 @@
-//! CPU of one request through all layers of the gateway (host, token, rate, boundary, JSON-RPC, two
+//! CPU of a request through all layers of the gateway (host, token, rate, boundary, JSON-RPC, two
 //! audit records on the disk), beside an axum server that parses JSON and sends it back, in the
-//! same run. What is measured is the CPU time of every thread but the client's, so waiting for the
-//! disk does not count and work on other threads does. Linux alone can say that of a thread.
+//! same run, with 32 connections busy at a time. What is measured is the CPU time of every thread
+//! but the client's, so waiting for the disk does not count and work on other threads does. Linux
+//! alone can say that of a thread.
 #![expect(clippy::expect_used, reason = "a bench that cannot run must stop, not measure nothing")]
 
 use std::fs;
@@ -34,41 +35,58 @@ fn others() -> Duration {
     Duration::from_nanos(spent.sum())
 }
 
-/// A connection that is kept, and a request that is sent over it again and again.
+/// Connections that are kept and busy at the same time, as under load.
+const CONNECTIONS: usize = 32;
+
+/// The connections, and the request that is sent over each again and again.
 struct Client {
-    socket: TcpStream,
+    sockets: Vec<TcpStream>,
     request: Vec<u8>,
 }
 
 impl Client {
     fn new(address: SocketAddr, path: &str, token: &str, body: &str) -> Self {
-        let socket = TcpStream::connect(address).expect("a server");
-        socket.set_nodelay(true).expect("a socket");
+        let connect = |_| {
+            let socket = TcpStream::connect(address).expect("a server");
+            socket.set_nodelay(true).expect("a socket");
+            socket
+        };
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        Self { socket, request: request.into_bytes() }
+        Self { sockets: (0..CONNECTIONS).map(connect).collect(), request: request.into_bytes() }
     }
 
-    /// Sends it and reads the whole answer, which must be a success.
-    fn ask(&mut self) {
-        self.socket.write_all(&self.request).expect("a server that listens");
-        let (mut answer, mut buffer) = (Vec::new(), [0_u8; 65_536]);
-        loop {
-            let count = self.socket.read(&mut buffer).expect("an answer");
-            assert!(count > 0, "the server closed");
-            answer.extend_from_slice(buffer.get(..count).unwrap_or_default());
-            let text = String::from_utf8_lossy(&answer);
-            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-            let length = head.lines().find_map(|line| {
-                line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok()
-            });
-            if body.len() >= length.unwrap_or(0) {
-                assert!(head.starts_with("HTTP/1.1 200"), "{head} {body}");
-                return;
+    /// Sends so many requests, one at a time over each connection, and reads the whole answers,
+    /// which must be successes.
+    fn ask(&mut self, mut times: usize) {
+        while times > 0 {
+            let busy = times.min(self.sockets.len());
+            for socket in self.sockets.iter_mut().take(busy) {
+                socket.write_all(&self.request).expect("a server that listens");
             }
+            self.sockets.iter_mut().take(busy).for_each(hear);
+            times -= busy;
+        }
+    }
+}
+
+fn hear(socket: &mut TcpStream) {
+    let (mut answer, mut buffer) = (Vec::new(), [0_u8; 65_536]);
+    loop {
+        let count = socket.read(&mut buffer).expect("an answer");
+        assert!(count > 0, "the server closed");
+        answer.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        let text = String::from_utf8_lossy(&answer);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok()
+        });
+        if body.len() >= length.unwrap_or(0) {
+            assert!(head.starts_with("HTTP/1.1 200"), "{head} {body}");
+            return;
         }
     }
 }
@@ -116,7 +134,7 @@ fn benches(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|times| {
                 let before = others();
-                (0..times).for_each(|_| client.ask());
+                client.ask(usize::try_from(times).expect("a small number"));
                 others().saturating_sub(before)
             });
         });

@@ -13,7 +13,12 @@ use crate::{bubblewrap, conformance};
 /// where something was promised.
 const PAIRS: &[(&str, &str, &str, Option<f64>)] = &[
     ("boundary/chat", "boundary", "value and walk", None),
+    ("boundary/chat", "boundary", "value, walk and NFKC", Some(0.05)),
     ("boundary/structured", "boundary", "value and walk", None),
+    ("path/short", "resolve and open", "openat and close", Some(1.15)),
+    ("path/33 components", "resolve and open", "openat and close", Some(1.15)),
+    ("gateway", "gateway, small", "axum echo, small", Some(2.0)),
+    ("secrets/first record", "open", "libargon2", Some(0.8)),
     ("sandbox/launch", "strict", "bare bwrap", Some(1.25)),
 ];
 

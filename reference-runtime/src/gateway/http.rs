@@ -1,6 +1,7 @@
 //! From HTTP request to HTTP answer: the order of the checks. Each door hands on a proof, so that
 //! leaving one out does not compile. This file must never know what a method does.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use super::socket::upgrade;
 use super::upload::upload;
 use super::{Gateway, body};
 use crate::audit::{Correlation, Event, Kind, Outcome};
+use crate::rate::{RateLayer, RetryAfter};
 use crate::requirement;
 
 /// The address that a connection came from. The server puts it on every request.
@@ -35,10 +37,24 @@ pub(super) struct Stopping(pub(super) watch::Receiver<bool>);
 /// The routes and, from the outside in: correlation and panics, host and origin, then for all but
 /// `/health` token and rate, then the body.
 pub(super) fn router(gateway: Arc<Gateway>) -> Router {
+    // Whoever comes this far has shown a token; no byte of the body has been read yet.
+    let counting = Arc::clone(&gateway);
+    let counted = RateLayer::new(
+        gateway.rates.clients(),
+        requirement::RATE_CLIENT,
+        |request: &Request| {
+            let caller = request.extensions().get::<Authenticated<()>>();
+            (caller.map_or_else(String::new, |it| it.identity().client.clone()), 1)
+        },
+        move |request: Request, retry_after| {
+            too_often(Arc::clone(&counting), &request, retry_after)
+        },
+    );
     let guarded = Router::new()
         .route("/rpc", post(rpc))
         .route("/attachments", post(upload))
         .route("/ws", get(upgrade))
+        .layer(counted)
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), enter));
     let router = Router::new()
         .route("/health", get(health))
@@ -109,7 +125,23 @@ async fn known_origin(
     refusal.closing().respond(None, &correlation)
 }
 
-/// Token, then rate; both before a byte of the body is read.
+/// The answer to a client whose window is full. Where that cannot be recorded, it is another no.
+fn too_often(
+    gateway: Arc<Gateway>,
+    request: &Request,
+    retry_after: RetryAfter,
+) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
+    let extensions = request.extensions();
+    let identity = extensions.get::<Authenticated<()>>().map(|it| it.identity().clone());
+    let correlation = extensions.get::<Correlation>().cloned().unwrap_or_else(Correlation::new);
+    async move {
+        let Some(identity) = identity else { return Ok(fault().respond(None, &correlation)) };
+        let refusal = gateway.rates.too_often(&identity, retry_after, &correlation).await;
+        Ok(refusal.respond(None, &correlation))
+    }
+}
+
+/// The token, before a byte of the body is read.
 async fn enter(
     State(gateway): State<Arc<Gateway>>,
     Extension(correlation): Extension<Correlation>,
@@ -118,12 +150,7 @@ async fn enter(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    let entered = async {
-        let caller = gateway.gate.admit(peer, &parts.headers, &correlation).await?;
-        gateway.rates.client(caller.identity(), 1, &correlation).await?;
-        Ok::<_, Refusal>(caller)
-    };
-    match entered.await {
+    match gateway.gate.admit(peer, &parts.headers, &correlation).await {
         Ok(caller) => {
             parts.extensions.insert(caller);
             next.run(Request::from_parts(parts, body)).await

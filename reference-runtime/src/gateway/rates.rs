@@ -1,6 +1,7 @@
-//! How often: a window per client before the body is read, one per session before a message is
-//! stored. Every refusal is recorded. This file must never know how a window counts.
+//! How often: a window per client, which a layer counts before the body is read, and one per session
+//! before a message is stored, whichever door and batch it came by. Every refusal is recorded. This file must never know how a window counts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::Identity;
@@ -17,7 +18,7 @@ const CAPACITY: usize = 65_536;
 
 /// The two windows.
 pub(super) struct Rates {
-    clients: Limiter<String>,
+    clients: Arc<Limiter<String>>,
     sessions: Limiter<SessionId>,
     audit: Audit,
 }
@@ -27,7 +28,7 @@ impl Rates {
         let defaults = config::Rates::default();
         let rates = if RATE_OVERRIDE.enforced() { configured } else { &defaults };
         Self {
-            clients: Limiter::new(rates.requests_per_minute, WINDOW, CAPACITY),
+            clients: Arc::new(Limiter::new(rates.requests_per_minute, WINDOW, CAPACITY)),
             sessions: Limiter::new(rates.messages_per_minute, WINDOW, CAPACITY),
             audit,
         }
@@ -41,7 +42,22 @@ impl Rates {
         }
     }
 
-    /// Counts `cost` requests of a client.
+    /// The windows of the clients, for the layer that counts HTTP requests.
+    pub(super) fn clients(&self) -> Arc<Limiter<String>> {
+        Arc::clone(&self.clients)
+    }
+
+    /// Records that a client's window is full, and refuses.
+    pub(super) async fn too_often(
+        &self,
+        identity: &Identity,
+        retry_after: RetryAfter,
+        correlation: &Correlation,
+    ) -> Refusal {
+        self.refuse(retry_after, RATE_CLIENT, identity, "request", correlation).await
+    }
+
+    /// Counts `cost` requests of a client that no layer counted: frames, and what a batch holds.
     pub(super) async fn client(
         &self,
         identity: &Identity,
@@ -75,6 +91,17 @@ impl Rates {
         if !limit.enforced() {
             return Ok(());
         }
+        Err(self.refuse(retry_after, limit, identity, action, correlation).await)
+    }
+
+    async fn refuse(
+        &self,
+        retry_after: RetryAfter,
+        limit: Requirement,
+        identity: &Identity,
+        action: &str,
+        correlation: &Correlation,
+    ) -> Refusal {
         let event = Event::new(
             Kind::RateLimit,
             Outcome::Deny,
@@ -83,7 +110,9 @@ impl Rates {
             correlation.clone(),
         );
         let event = event.refused_by(limit).with("retryAfter", retry_after.seconds());
-        self.audit.record(event).await?;
-        Err(Refusal::rate(limit, "too many requests in a minute", retry_after))
+        match self.audit.record(event).await {
+            Ok(()) => Refusal::rate(limit, "too many requests in a minute", retry_after),
+            Err(unrecorded) => unrecorded.into(),
+        }
     }
 }

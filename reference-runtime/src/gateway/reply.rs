@@ -1,20 +1,6 @@
 //! What a caller is told. A refusal has two messages: a constant sentence for the caller and a
 //! cause for the log; only the first may leave the process. This file must never know a method.
-//!
-//! | HTTP | code | meaning |
-//! |---|---|---|
-//! | 400 | -32700 | the body is not JSON that this gateway takes |
-//! | 400 | -32600 | it is JSON, but no JSON-RPC 2.0 request |
-//! | 404 | -32601 | no such method or route |
-//! | 400 | -32602 | the parameters of the method are not right |
-//! | 400, 413 | -32000 | a defence refused the input; `data.requirement` says which |
-//! | 401 | -32001 | no valid token |
-//! | 403 | -32003 | the token, the origin or the host may not do this |
-//! | 404 | -32004 | no such session, tool or credential |
-//! | 408 | -32008 | the request did not arrive in time |
-//! | 429 | -32029 | a rate limit; `Retry-After` says when |
-//! | 503 | -32050 | a part that is needed is not available, so the answer is no |
-//! | 500 | -32603 | a fault of the runtime |
+//! The statuses and codes stand in `docs/errors.md`, and a test holds the two together.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};

@@ -9,6 +9,7 @@ mod boundary;
 mod config;
 #[cfg(unix)]
 mod durability;
+mod errors;
 mod gateway;
 mod house;
 #[cfg(feature = "knockout")]

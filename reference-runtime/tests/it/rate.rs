@@ -34,6 +34,36 @@ fn exactly_60_of_200_parallel_requests_are_admitted() {
     assert!(limiter.admit(&"another", 1).is_ok());
 }
 
+/// This process's memory in bytes, as the kernel counts it.
+#[cfg(target_os = "linux")]
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() << 10
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_million_identities_cost_bounded_memory_and_an_active_one_is_never_forgotten() {
+    const CAPACITY: usize = 65_536;
+    let limiter = Limiter::new(60, Duration::from_secs(60), CAPACITY);
+    let name = |number: u32| format!("token:{number:08x}");
+    (0..60).for_each(|_| limiter.admit(&name(0), 1).unwrap());
+    let (before, mut most) = (resident(), 0);
+    let mut admitted = 0;
+    for number in 1..=1_000_000 {
+        admitted += usize::from(limiter.admit(&name(number), 1).is_ok());
+        if number % 50_000 == 0 {
+            most = most.max(resident().saturating_sub(before));
+            assert!(limiter.admit(&name(0), 1).is_err(), "the spent one has a new bucket");
+        }
+    }
+    assert!(limiter.identities() <= CAPACITY, "{} identities are held", limiter.identities());
+    // A part may be full while another has room: most of the capacity is used all the same.
+    assert!(admitted > CAPACITY / 2, "{admitted} were admitted");
+    assert!(most < 32 << 20, "a million identities cost {} KiB", most >> 10);
+}
+
 #[tokio::test]
 async fn the_layer_answers_for_the_service_when_the_limit_is_spent() {
     let limiter = Arc::new(Limiter::new(3, Duration::from_secs(60), 100));

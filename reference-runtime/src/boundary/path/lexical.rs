@@ -14,8 +14,27 @@ pub fn lexical(path: &str, os: Os) -> Result<RelativePath, Rejection> {
     text::no_null(path)?;
     requirement::PATH_ABSOLUTE
         .check(!is_absolute(path, os), "the path is absolute", || format!("{path:?}"))?;
-    let mut segments = Vec::new();
-    for segment in path.split(|c| os.separates(c)) {
+    let rooted = path.starts_with('/') && os != Os::Windows;
+    let normal = match os {
+        Os::Windows => normal(path, path.split(|c| os.separates(c)), os)?,
+        Os::Unix | Os::MacOs => normal(path, path.split('/'), os)?,
+    };
+    Ok(RelativePath(match (rooted, normal.is_empty()) {
+        // Only where `path.absolute` is knocked out.
+        (true, _) => format!("/{normal}"),
+        (false, true) => ".".to_owned(),
+        (false, false) => normal,
+    }))
+}
+
+/// The segments that name something, each held against the rules, with one separator between them.
+fn normal<'path>(
+    path: &str,
+    segments: impl Iterator<Item = &'path str>,
+    os: Os,
+) -> Result<String, Rejection> {
+    let mut normal = String::with_capacity(path.len());
+    for segment in segments {
         if segment.is_empty() || segment == "." {
             continue;
         }
@@ -29,15 +48,12 @@ pub fn lexical(path: &str, os: Os) -> Result<RelativePath, Rejection> {
             "the path has a name that the system reads as another",
             || format!("{path:?}: {}", alias(segment, os).unwrap_or_default()),
         )?;
-        segments.push(segment);
+        if !normal.is_empty() {
+            normal.push('/');
+        }
+        normal.push_str(segment);
     }
-    let rooted = path.starts_with('/') && os != Os::Windows;
-    Ok(RelativePath(match (rooted, segments.is_empty()) {
-        // Only where `path.absolute` is knocked out.
-        (true, _) => format!("/{}", segments.join("/")),
-        (false, true) => ".".to_owned(),
-        (false, false) => segments.join("/"),
-    }))
+    Ok(normal)
 }
 
 /// The rest of an absolute path below `root`, compared segment by segment; none if it is not

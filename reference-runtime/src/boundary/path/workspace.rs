@@ -70,13 +70,21 @@ impl Workspace {
     /// # Errors
     /// `path.link`, `path.os-alias` (not a regular file), or what the file system says.
     pub fn read(&self, path: &RelativePath, max: usize) -> Result<Vec<u8>, FileError> {
-        let file = self.regular(path, OpenOptions::new().read(true))?;
+        let file = self.open_file(path)?;
         let too_large =
             || FileError::Failed("the file is too large", io::ErrorKind::FileTooLarge.into());
         let mut content = Vec::new();
         let most = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
         file.take(most).read_to_end(&mut content).map_err(failed)?;
         if content.len() > max { Err(too_large()) } else { Ok(content) }
+    }
+
+    /// A regular file, open to be read: a path's whole way but for the reading.
+    ///
+    /// # Errors
+    /// As [`Workspace::read`].
+    pub fn open_file(&self, path: &RelativePath) -> Result<std::fs::File, FileError> {
+        self.regular(path, OpenOptions::new().read(true))
     }
 
     /// Writes a regular file, creating it and missing folders above it.
@@ -163,14 +171,14 @@ impl Workspace {
             File::open_ambient_with(self.root.join(path.as_path()), options, ambient_authority())
         };
         let file = file.map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if metadata.is_dir() {
+        let kind = kind(&file).map_err(failed)?;
+        if kind.is_dir() {
             return Err(failed(io::ErrorKind::IsADirectory.into()));
         }
         requirement::PATH_OS_ALIAS.check(
-            metadata.is_file(),
+            kind.is_file(),
             "the path names something else than a file",
-            || format!("{:?}: {:?}", path.as_str(), metadata.file_type()),
+            || format!("{:?}: {kind:?}", path.as_str()),
         )?;
         Ok(file.into_std())
     }
@@ -189,12 +197,22 @@ impl Workspace {
     /// Whether the kernel holds this path inside. Always, but where the defence that stands for
     /// it is knocked out: then the open is the plain one.
     fn guarded(&self, path: &RelativePath) -> bool {
-        let rootless = !path.as_path().is_absolute();
-        let parentless = !path.as_str().split('/').any(|segment| segment == "..");
+        let parent = || path.as_str().split('/').any(|segment| segment == "..");
         requirement::PATH_LINK.enforced()
-            && (rootless || requirement::PATH_ABSOLUTE.enforced())
-            && (parentless || requirement::PATH_TRAVERSAL.enforced())
+            && (requirement::PATH_ABSOLUTE.enforced() || !path.as_path().is_absolute())
+            && (requirement::PATH_TRAVERSAL.enforced() || !parent())
     }
+}
+
+/// What was opened, by the shortest way that the system has.
+#[cfg(unix)]
+fn kind(file: &File) -> io::Result<rustix::fs::FileType> {
+    Ok(rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode))
+}
+
+#[cfg(not(unix))]
+fn kind(file: &File) -> io::Result<cap_std::fs::FileType> {
+    Ok(file.metadata()?.file_type())
 }
 
 #[cfg(unix)]
