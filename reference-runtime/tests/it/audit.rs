@@ -36,6 +36,15 @@ fn rewrite(state: &Path, lines: &[String]) {
     fs::write(state.join("audit/audit.jsonl"), lines.join("\n") + "\n").unwrap();
 }
 
+#[test]
+fn the_tail_is_the_last_records_oldest_first() {
+    let state = log_with(5);
+    let all = lines(state.path());
+    assert_eq!(tail(state.path(), 2).unwrap(), all[3..]);
+    assert_eq!(tail(state.path(), 9).unwrap(), all);
+    assert!(tail(state.path(), 0).unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_record_is_one_line_with_every_field() {
     let state = TempDir::new().unwrap();
