@@ -56,8 +56,8 @@ enum Command {
     /// Install and run implementations that others published.
     #[command(subcommand)]
     Subjects(subjects::Action),
-    /// Run every installed subject and compare what was seen.
-    League,
+    /// Run every installed subject, or those that are named, and compare what was seen.
+    League(subjects::League),
     /// Work with the attack corpora.
     #[command(subcommand)]
     Attacks(attacks::Action),
@@ -97,7 +97,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Setup => setup::run(workspace),
         Command::Serve(options) => serve::run(workspace, &options),
         Command::Subjects(action) => subjects::run(workspace, &action),
-        Command::League => subjects::league(workspace),
+        Command::League(options) => subjects::league(workspace, &options),
         Command::Attacks(action) => attacks::run(workspace, &action),
         Command::Fuzz(options) => fuzz::run(workspace, &options),
         Command::Bench(options) => bench::run(workspace, &options),

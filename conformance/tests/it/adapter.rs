@@ -269,6 +269,20 @@ fn an_adapter_that_is_broken_passes_nothing_and_holds_nothing_up() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_target_that_ends_in_the_middle_is_told_from_one_that_is_silent() {
+    if !python() {
+        return;
+    }
+    let folder = folder(BROKEN);
+    let broken = text(folder.path().join("broken.py"));
+    let (_, report) = run(folder.path(), &[&broken, "dies"], &["TC-001.001"]);
+    let report = report.unwrap();
+    let reasons: Vec<&str> = report.cases.iter().map(|it| it.reason.as_str()).collect();
+    assert!(reasons.iter().any(|it| it.contains("died")), "{report:#?}");
+}
+
 /// The example's agent behind the Agent Client Protocol. `--ask`: it asks for leave first; `--hang`,
 /// `--flood`, `--die`: it does so at a prompt; `--no-tools`: it offers none.
 #[cfg(target_os = "linux")]
