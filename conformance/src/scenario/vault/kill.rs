@@ -98,6 +98,9 @@ pub(super) async fn saves(lab: Lab) -> Result<Finding, Trouble> {
 
 /// How often a command saves while the server does.
 const ROUNDS: usize = 4;
+/// Bytes of randomness in the secret that the command saves: it is at it while the server saves
+/// several that are shorter.
+const LONG: usize = 20_000;
 
 /// The server and a command save one name at the same time: what stands on the disk afterwards is
 /// what one of them wrote, whole.
@@ -109,7 +112,7 @@ pub(super) async fn writers(lab: Lab) -> Result<Finding, Trouble> {
     let mut path = None;
     for round in 0..ROUNDS {
         // The command's is the longer one: a rest of it behind the server's would be seen.
-        let (long, over) = (random_hex(LENGTH), AtomicBool::new(false));
+        let (long, over) = (random_hex(LONG), AtomicBool::new(false));
         let mut known = BTreeSet::from([long.clone()]);
         let command = async {
             let vars = [("NAME", "shared")];
