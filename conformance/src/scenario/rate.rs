@@ -438,7 +438,7 @@ async fn from(source: Ipv4Addr, address: SocketAddr, request: &[u8]) -> std::io:
 }
 
 /// Fills the target's memory of who failed, from as many addresses as can be within a window
-/// (beyond it, idle ones may be forgotten). How much the last third of them cost tells what a
+/// (beyond it, idle ones may be forgotten). How much the last two thirds of them cost tells what a
 /// million would.
 async fn bounded_addresses(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
@@ -485,12 +485,12 @@ async fn bounded_addresses(lab: Lab) -> Result<Finding, Trouble> {
     }
     finding.reached(true, format!("{count} addresses were answered in {:?}", begun.elapsed()));
     let after = size().unwrap_or(u64::MAX);
-    let from = seen.iter().find(|(number, _)| *number >= count / 3 * 2);
+    let from = seen.iter().find(|(number, _)| *number >= count / 3);
     let (number, then) = from.copied().unwrap_or((0, before));
     let slope = after.saturating_sub(then) / u64::from((count - number).max(1));
     let million = after.saturating_sub(before) + slope * u64::from(MILLION - count.min(MILLION));
     let words = format!(
-        "{count} cost {} KiB, each of the last third {slope} bytes: a million cost about {} MiB",
+        "{count} cost {} KiB, each of the last two thirds {slope} bytes: a million cost about {} MiB",
         after.saturating_sub(before) >> 10,
         million >> 20
     );

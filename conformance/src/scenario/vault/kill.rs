@@ -108,8 +108,16 @@ pub(super) async fn writers(lab: Lab) -> Result<Finding, Trouble> {
     let target = lab.instance(Options::default()).await?;
     let mut finding = Finding::new();
     let before = records(&target)?;
-    let mut reader = Reader::new(target.var("MASTER"));
-    let mut path = None;
+    let put = async |value: &str| -> Result<bool, Trouble> {
+        let vars = [("NAME", "shared"), ("VALUE", value)];
+        Ok(!target.call("credentials-put", &vars).await?.refused())
+    };
+    if !put(&random_hex(LENGTH / 3)).await? {
+        return Err(Trouble::Target("a credential was not saved".to_owned()));
+    }
+    let path = added_record(&target, &before)?;
+    let size = || std::fs::metadata(&path).map_or(0, |it| it.len());
+    let (short, mut reader) = (size(), Reader::new(target.var("MASTER")));
     for round in 0..ROUNDS {
         // The command's is the longer one: a rest of it behind the server's would be seen.
         let (long, over) = (random_hex(LONG), AtomicBool::new(false));
@@ -120,26 +128,26 @@ pub(super) async fn writers(lab: Lab) -> Result<Finding, Trouble> {
             over.store(true, Ordering::Relaxed);
             ended
         };
+        // Again and again, and once more when the command is seen to write.
         let server = async {
-            while !over.load(Ordering::Relaxed) {
-                let short = random_hex(LENGTH / 3);
-                let vars = [("NAME", "shared"), ("VALUE", short.as_str())];
-                if target.call("credentials-put", &vars).await?.refused() {
-                    break;
+            let mut last = false;
+            loop {
+                let value = random_hex(LENGTH / 3);
+                if !put(&value).await? {
+                    return Err(Trouble::Target("a credential was not saved".to_owned()));
                 }
-                known.insert(short);
+                known.insert(value);
+                if last {
+                    return Ok(());
+                }
+                last = over.load(Ordering::Relaxed) || size() > short;
             }
-            Ok::<(), Trouble>(())
         };
         let (ended, served) = tokio::join!(command, server);
         let (ended, ()) = (ended?, served?);
         let words = format!("round {round}: {} saves beside one by a command", known.len() - 1);
-        finding.reached(ended.code == Some(0) && known.len() > 1, words);
-        let path = match &path {
-            Some(path) => path,
-            None => path.insert(added_record(&target, &before)?),
-        };
-        let record = std::fs::read(path).unwrap_or_default();
+        finding.reached(ended.code == Some(0), words);
+        let record = std::fs::read(&path).unwrap_or_default();
         let (opened, back) = blocking(move || (reader.open(&record, "shared"), reader)).await?;
         reader = back;
         let whole = opened
