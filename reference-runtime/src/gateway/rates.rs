@@ -1,5 +1,6 @@
 //! How often: a window per client, which a layer counts before the body is read, and one per session
-//! before a message is stored, whichever door and batch it came by. Every refusal is recorded. This file must never know how a window counts.
+//! before a message is stored, whichever door and batch it came by. Every refusal is recorded. This
+//! file must never know how a window counts.
 
 use std::sync::Arc;
 use std::time::Duration;

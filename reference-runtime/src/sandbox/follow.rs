@@ -35,7 +35,8 @@ pub(super) struct Followed {
     pub(super) stderr: Captured,
 }
 
-/// Reads the output and waits for the end as `wait` tells it, at most for the job's time or until it is told to stop.
+/// Reads the output and waits for the end as `wait` tells it, at most for the job's time or until it
+/// is told to stop.
 pub(super) async fn follow(
     (out, err): (Option<ChildStdout>, Option<ChildStderr>),
     wait: impl Future<Output = io::Result<ExitStatus>>,
