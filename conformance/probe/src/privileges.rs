@@ -35,7 +35,7 @@ pub(crate) const PROBES: &[Probe] = &[
         id: "kern.sysctl-write",
         what: "Opens kernel settings for writing (and writes nothing).",
         why: "core_pattern and modprobe name programs that the kernel starts as root.",
-        needs: &[Need::OwnNamespaces],
+        needs: &[Need::OwnNamespaces, Need::Root],
         observer: "a descriptor of a file in /proc/sys that is open for writing, seen from outside",
         control: Control::Root,
         action: |params| keep_open(params, SETTINGS, true),
