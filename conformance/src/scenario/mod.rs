@@ -51,6 +51,8 @@ pub mod sandbox;
 pub mod secret;
 mod sight;
 mod stream;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod tls;
 pub mod vault;
 mod websocket;

@@ -13,7 +13,7 @@ use crate::stage::model::ToolCall;
 use crate::target::template::json_literal;
 use crate::target::world::random_hex;
 
-use super::holding;
+use super::{holding, verifies};
 
 /// No record is longer than this, in bytes, whatever it is about.
 const LONGEST_LINE: usize = 1_000_000;
@@ -84,11 +84,7 @@ pub(super) async fn forgery(lab: Lab) -> Result<Finding, Trouble> {
     }
     finding.reached(sent > 0, format!("{sent} values at every place that a caller or model fills"));
     judge_lines(&log.read(), &mark, &mut finding);
-    if lab.manifest().commands.contains_key("audit-verify") {
-        let ended = target.command("audit-verify", &[], None).await?;
-        let words = String::from_utf8_lossy(&ended.stderr).into_owned();
-        finding.no_effect(ended.code == Some(0), format!("the log verifies afterwards {words}"));
-    }
+    verifies(&target, &mut finding).await?;
     finding.twin(target.alive().await, "health answers");
     Ok(finding)
 }

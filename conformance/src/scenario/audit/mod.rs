@@ -141,6 +141,16 @@ fn joined(target: &Target, reading: &Reading, event: &str, reply: &Reply) -> boo
     reading.of_event(event).iter().any(|record| reading.correlation(record).as_ref() == Some(&id))
 }
 
+/// The target's own command finds its log whole, where it has one.
+async fn verifies(target: &Target, finding: &mut Finding) -> Result<(), Trouble> {
+    if target.instance().manifest().commands.contains_key("audit-verify") {
+        let ended = target.command("audit-verify", &[], None).await?;
+        let words = String::from_utf8_lossy(&ended.stderr).into_owned();
+        finding.no_effect(ended.code == Some(0), format!("the log verifies afterwards {words}"));
+    }
+    Ok(())
+}
+
 async fn auth_attempts(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
     let target = lab.instance(Options::default()).await?;

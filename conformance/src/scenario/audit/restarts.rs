@@ -11,7 +11,7 @@ use crate::sensor::files;
 use crate::stage::model::Answer;
 use crate::target::world::random_hex;
 
-use super::{form_of, holding};
+use super::{form_of, holding, verifies};
 
 /// Conversations that are under way when the target is killed.
 const SIDE_BY_SIDE: usize = 3;
@@ -137,11 +137,7 @@ pub(super) async fn killed(lab: Lab) -> Result<Finding, Trouble> {
     }
     let broken = reading.broken().to_vec();
     finding.no_effect(broken.is_empty(), format!("lines that are no record: {broken:?}"));
-    if lab.manifest().commands.contains_key("audit-verify") {
-        let ended = target.command("audit-verify", &[], None).await?;
-        let words = String::from_utf8_lossy(&ended.stderr).into_owned();
-        finding.no_effect(ended.code == Some(0), format!("the log verifies afterwards {words}"));
-    }
+    verifies(&target, &mut finding).await?;
     finding.twin(target.alive().await, "health answers");
     Ok(finding)
 }

@@ -6,12 +6,12 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::pty::OpenptFlags;
 use rustix::termios::{LocalModes, OptionalActions};
 
 use super::Trouble;
 use super::scene::{Scene, Sight, Site};
 use crate::driver::launcher::Input;
+use crate::scenario::terminal;
 
 /// The stage of a `term.` probe.
 pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
@@ -116,18 +116,12 @@ struct Terminal {
 }
 
 fn open() -> Result<Terminal, Trouble> {
-    let failed = |error: rustix::io::Errno| Trouble::NotApplicable(format!("no terminal: {error}"));
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = rustix::pty::openpt(flags).map_err(failed)?;
-    rustix::pty::grantpt(&master).map_err(failed)?;
-    rustix::pty::unlockpt(&master).map_err(failed)?;
-    let name = rustix::pty::ptsname(&master, Vec::new()).map_err(failed)?;
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let slave = rustix::fs::open(&name, flags, Mode::empty()).map_err(failed)?;
-    let kept = rustix::fs::open(&name, flags | OFlags::NONBLOCK, Mode::empty()).map_err(failed)?;
-    let mut modes = rustix::termios::tcgetattr(&slave).map_err(failed)?;
+    let terminal::Terminal { master, slave, path } = terminal::open()?;
+    let flags = terminal::FLAGS | OFlags::NONBLOCK;
+    let kept = rustix::fs::open(&path, flags, Mode::empty()).map_err(terminal::none)?;
+    let mut modes = rustix::termios::tcgetattr(&slave).map_err(terminal::none)?;
     modes.local_modes.remove(LocalModes::ECHO);
-    rustix::termios::tcsetattr(&slave, OptionalActions::Now, &modes).map_err(failed)?;
+    rustix::termios::tcsetattr(&slave, OptionalActions::Now, &modes).map_err(terminal::none)?;
     Ok(Terminal { master, slave, kept })
 }
 

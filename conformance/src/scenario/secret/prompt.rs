@@ -8,10 +8,10 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
-use rustix::pty::OpenptFlags;
+use rustix::fs::OFlags;
 
 use crate::scenario::probes;
+use crate::scenario::terminal::{self, Terminal};
 use crate::scenario::{Finding, Lab, Options, Target, Trouble};
 use crate::sensor::vault;
 use crate::target::process::contains;
@@ -23,16 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Both ends of a terminal that shows what is typed, as terminals do.
 fn terminal(target: &Target) -> Result<(File, OwnedFd), Trouble> {
-    let failed = |error: rustix::io::Errno| Trouble::NotApplicable(format!("no terminal: {error}"));
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = rustix::pty::openpt(flags).map_err(failed)?;
-    rustix::pty::grantpt(&master).map_err(failed)?;
-    rustix::pty::unlockpt(&master).map_err(failed)?;
-    let name = rustix::pty::ptsname(&master, Vec::new()).map_err(failed)?;
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let slave = rustix::fs::open(&name, flags, Mode::empty()).map_err(failed)?;
-    rustix::fs::fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK).map_err(failed)?;
-    target.world().give(Path::new(&*name.to_string_lossy()))?;
+    let Terminal { master, slave, path } = terminal::open()?;
+    let flags = OFlags::RDWR | OFlags::NONBLOCK;
+    rustix::fs::fcntl_setfl(&master, flags).map_err(terminal::none)?;
+    target.world().give(Path::new(&*path.to_string_lossy()))?;
     Ok((File::from(master), slave))
 }
 

@@ -72,12 +72,8 @@ pub(super) async fn saves(lab: Lab) -> Result<Finding, Trouble> {
         seen?;
         saves += values.len();
         known.extend(values);
-        let record = std::fs::read(&path).unwrap_or_default();
-        let (opened, back) = blocking(move || (reader.open(&record, "crash"), reader)).await?;
+        let (whole, back) = is_one_of(&known, &path, "crash", reader).await?;
         reader = back;
-        let whole = opened
-            .as_ref()
-            .is_ok_and(|plain| known.contains(String::from_utf8_lossy(plain).as_ref()));
         finding.no_effect(whole, format!("kill {kill}: the record is an old or new one, whole"));
         if target.instance().start_again().await.is_err() {
             finding.no_effect(false, format!("kill {kill}: the target did not start again"));
@@ -94,6 +90,19 @@ pub(super) async fn saves(lab: Lab) -> Result<Finding, Trouble> {
         "the other record is intact: the model was shown its key",
     );
     Ok(finding)
+}
+
+/// Whether the record holds one of these secrets, whole.
+async fn is_one_of(
+    known: &BTreeSet<String>,
+    path: &Path,
+    name: &'static str,
+    mut reader: Reader,
+) -> Result<(bool, Reader), Trouble> {
+    let record = std::fs::read(path).unwrap_or_default();
+    let (opened, reader) = blocking(move || (reader.open(&record, name), reader)).await?;
+    let plain = opened.as_deref().map(String::from_utf8_lossy);
+    Ok((plain.is_ok_and(|plain| known.contains(plain.as_ref())), reader))
 }
 
 /// How often a command saves while the server does.
@@ -147,12 +156,8 @@ pub(super) async fn writers(lab: Lab) -> Result<Finding, Trouble> {
         let (ended, ()) = (ended?, served?);
         let words = format!("round {round}: {} saves beside one by a command", known.len() - 1);
         finding.reached(ended.code == Some(0), words);
-        let record = std::fs::read(&path).unwrap_or_default();
-        let (opened, back) = blocking(move || (reader.open(&record, "shared"), reader)).await?;
+        let (whole, back) = is_one_of(&known, &path, "shared", reader).await?;
         reader = back;
-        let whole = opened
-            .as_ref()
-            .is_ok_and(|plain| known.contains(String::from_utf8_lossy(plain).as_ref()));
         finding.no_effect(whole, format!("round {round}: what stands is one of them, whole"));
     }
     let shown = shown_key(&target).await;
