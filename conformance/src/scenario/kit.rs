@@ -159,6 +159,23 @@ pub(super) fn wrote(target: &Target, name: &str) -> bool {
     files::exists(&in_workspace(target, name))
 }
 
+/// Whether a message of so many bytes, sent by this client, reaches the model.
+///
+/// # Errors
+/// It was not answered.
+pub(super) async fn reaches(
+    target: &Target,
+    client: &Rpc,
+    session: &str,
+    bytes: usize,
+) -> Result<bool, Trouble> {
+    let nonce = random_hex(8);
+    let talk = target.model().expect(nonce.as_str(), Vec::new());
+    let text = format!("{nonce} {}", "a".repeat(bytes.saturating_sub(nonce.len() + 1)));
+    client.message(session, text.as_bytes()).await?;
+    Ok(!talk.exchanges().is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -537,22 +537,22 @@ impl Confine for Target {
     }
 }
 
+/// Every text of a JSON value, in order, whatever holds it.
+pub(super) fn texts(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(items) => items.iter().flat_map(texts).collect(),
+        Value::Object(fields) => fields.values().flat_map(texts).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// The strings inside a tool result that is JSON, joined by newlines; other text as it is.
 #[must_use]
 pub(super) fn unfold(text: &str) -> String {
-    fn strings(value: &Value, out: &mut Vec<String>) {
-        match value {
-            Value::String(text) => out.push(text.clone()),
-            Value::Array(items) => items.iter().for_each(|item| strings(item, out)),
-            Value::Object(fields) => fields.values().for_each(|item| strings(item, out)),
-            _ => {}
-        }
-    }
     match serde_json::from_str::<Value>(text) {
         Ok(value @ (Value::Object(_) | Value::Array(_) | Value::String(_))) => {
-            let mut out = Vec::new();
-            strings(&value, &mut out);
-            out.join("\n")
+            texts(&value).join("\n")
         }
         _ => text.to_owned(),
     }

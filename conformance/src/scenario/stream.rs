@@ -10,6 +10,7 @@ use crate::target::process::contains;
 use crate::target::world::random_hex;
 
 use super::kit::{in_workspace, placeholders, write_call, wrote};
+use super::lab::texts;
 use super::{Finding, Lab, Options, Scenario, Trouble};
 
 /// Config patches of the manifest under which the target asks otherwise than it is used to.
@@ -221,16 +222,6 @@ async fn prose(lab: Lab) -> Result<Finding, Trouble> {
     Ok(finding)
 }
 
-/// Every text of a JSON value, joined.
-fn joined(value: &serde_json::Value, out: &mut String) {
-    match value {
-        serde_json::Value::String(text) => out.push_str(text),
-        serde_json::Value::Array(items) => items.iter().for_each(|item| joined(item, out)),
-        serde_json::Value::Object(fields) => fields.values().for_each(|item| joined(item, out)),
-        _ => {}
-    }
-}
-
 async fn secrets(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
     for patch in STREAMS {
@@ -251,7 +242,8 @@ async fn secrets(lab: Lab) -> Result<Finding, Trouble> {
         let events = socket.events(Duration::from_millis(700)).await;
         let mut told = String::new();
         for event in &events {
-            joined(event.get("params").and_then(|it| it.get("text")).unwrap_or(event), &mut told);
+            let part = event.get("params").and_then(|it| it.get("text")).unwrap_or(event);
+            told.push_str(&texts(part).concat());
         }
         let heard = told.contains(&mark);
         finding.twin(heard, format!("{patch}: {} events told the rest of the text", events.len()));

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::scenario::kit::{audit_log, in_workspace, placeholders};
+use crate::scenario::lab::texts;
 use crate::scenario::{Finding, Lab, Options, Target, Trouble};
 use crate::sensor::files;
 use crate::stage::model::Answer;
@@ -25,23 +24,11 @@ struct Sent {
     file: String,
 }
 
-/// Every text of an answer, whatever holds it.
-fn texts(value: &Value, out: &mut Vec<String>) {
-    match value {
-        Value::String(text) => out.push(text.clone()),
-        Value::Array(items) => items.iter().for_each(|item| texts(item, out)),
-        Value::Object(fields) => fields.values().for_each(|item| texts(item, out)),
-        _ => {}
-    }
-}
-
 async fn history(target: &Target, session: &str) -> Result<Vec<String>, Trouble> {
     let mut vars = placeholders();
     vars.set("SESSION", session);
     let reply = target.rpc().call("session-history", &vars).await?;
-    let mut found = Vec::new();
-    texts(&reply.json().unwrap_or_default(), &mut found);
-    Ok(found)
+    Ok(texts(&reply.json().unwrap_or_default()).into_iter().map(str::to_owned).collect())
 }
 
 /// Sends one message whose tool call writes a file of its own; what was sent and whether it was

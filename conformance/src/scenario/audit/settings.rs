@@ -5,22 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::scenario::kit::{audit_log, in_workspace, placeholders, settled};
+use crate::scenario::kit::{audit_log, in_workspace, placeholders, reaches, settled};
 use crate::scenario::{Finding, Lab, Options, Target, Trouble};
 use crate::sensor::audit_log::Reading;
 use crate::sensor::files;
 use crate::target::instance::merge;
 use crate::target::process::contains;
 use crate::target::world::random_hex;
-
-/// Whether a message of so many bytes reaches the model.
-async fn reaches(target: &Target, session: &str, bytes: usize) -> Result<bool, Trouble> {
-    let nonce = random_hex(8);
-    let talk = target.model().expect(nonce.as_str(), Vec::new());
-    let text = format!("{nonce} {}", "a".repeat(bytes.saturating_sub(nonce.len() + 1)));
-    target.rpc().message(session, text.as_bytes()).await?;
-    Ok(!talk.exchanges().is_empty())
-}
 
 /// A limit that is lowered by a call, and the record of it.
 pub(super) async fn set(lab: Lab) -> Result<Finding, Trouble> {
@@ -35,15 +26,15 @@ pub(super) async fn set(lab: Lab) -> Result<Finding, Trouble> {
         return Err(Trouble::Unsupported("the manifest knows no `config-change`".to_owned()));
     }
     let session = target.session().await?;
-    let before = reaches(&target, &session, 2_000).await?;
+    let before = reaches(&target, target.rpc(), &session, 2_000).await?;
     finding.twin(before, "a message of 2,000 bytes reaches the model at first");
     let start = log.read();
     let reply = target.call("config-set", &[("JSON", &patch)]).await?;
     finding.reached(!reply.refused(), format!("the limit was lowered: {}", reply.summary()));
-    let after = reaches(&target, &session, 2_000).await?;
+    let after = reaches(&target, target.rpc(), &session, 2_000).await?;
     finding
         .twin(!after, format!("the new limit is in force: 2,000 bytes reach the model: {after}"));
-    let short = reaches(&target, &session, 500).await?;
+    let short = reaches(&target, target.rpc(), &session, 500).await?;
     finding.twin(short, "a message of 500 bytes reaches the model afterwards");
     let reading = settled(&log, |now| now.since(&start).count("config-change") > 0).await;
     let fresh = reading.since(&start);
@@ -80,7 +71,8 @@ pub(super) async fn reload(lab: Lab) -> Result<Finding, Trouble> {
     }
     let pid = target.instance().pid().await.to_string();
     let session = target.session().await?;
-    let before = reaches(&target, &session, 2_000).await? && executes(&target).await?;
+    let before =
+        reaches(&target, target.rpc(), &session, 2_000).await? && executes(&target).await?;
     finding.twin(before, "2,000 bytes reach the model and a program runs at first");
 
     let path = PathBuf::from(target.var("CONFIG"));
@@ -102,8 +94,8 @@ pub(super) async fn reload(lab: Lab) -> Result<Finding, Trouble> {
     });
     let words = format!("{} records of it, {} with what changed", records.len(), named.count());
     finding.no_effect(records.len() == 1 && words.contains(", 1 with"), words);
-    let long = reaches(&target, &session, 2_000).await?;
-    let short = reaches(&target, &session, 500).await?;
+    let long = reaches(&target, target.rpc(), &session, 2_000).await?;
+    let short = reaches(&target, target.rpc(), &session, 500).await?;
     let ran = executes(&target).await?;
     let words = format!("2,000 bytes reach the model: {long}, 500: {short}; a program runs: {ran}");
     finding.twin(!long && short && !ran, format!("both changes are in force: {words}"));
@@ -114,8 +106,8 @@ pub(super) async fn reload(lab: Lab) -> Result<Finding, Trouble> {
     let reading = settled(&log, |now| told(now, &start) > 0).await;
     let count = told(&reading, &start);
     finding.no_effect(count == 1, format!("{count} records of a file that is wrong"));
-    let long = reaches(&target, &session, 2_000).await?;
-    let short = reaches(&target, &session, 500).await?;
+    let long = reaches(&target, target.rpc(), &session, 2_000).await?;
+    let short = reaches(&target, target.rpc(), &session, 500).await?;
     let words = format!("after it 2,000 bytes reach the model: {long}, 500: {short}");
     finding.no_effect(!long && short && target.alive().await, words);
     Ok(finding)

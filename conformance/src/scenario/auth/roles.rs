@@ -4,7 +4,9 @@
 use serde_json::{Value, json};
 
 use crate::driver::rpc::Rpc;
-use crate::scenario::kit::{admitted, another_client, denied, fresh_token, placeholders, shown};
+use crate::scenario::kit::{
+    admitted, another_client, denied, fresh_token, placeholders, reaches, shown,
+};
 use crate::scenario::{Finding, Lab, Options, Target, Trouble};
 use crate::sensor::files;
 use crate::target::template::Vars;
@@ -23,14 +25,8 @@ fn stored(target: &Target, name: &str) -> Result<bool, Trouble> {
     Ok(named(&vault, &needles) || !files::mentioning(&vault, &needles).is_empty())
 }
 
-/// Whether a message of 2,000 bytes, sent by this client, reaches the model.
-async fn reaches(target: &Target, client: &Rpc, session: &str) -> bool {
-    let nonce = random_hex(8);
-    let talk = target.model().expect(nonce.as_str(), Vec::new());
-    let text = format!("{nonce} {}", "a".repeat(1_980));
-    let _ = client.message(session, text.as_bytes()).await;
-    !talk.exchanges().is_empty()
-}
+/// Bytes of a message that the lowered limit refuses.
+const BYTES: usize = 2_000;
 
 /// A call behind one that anybody may make, in one request.
 fn behind_another(client: &Rpc, call: &str, vars: &Vars) -> Option<crate::driver::http::Request> {
@@ -56,7 +52,7 @@ pub(super) async fn roles(lab: Lab) -> Result<Finding, Trouble> {
     let target = lab.instance(Options::default()).await?;
     let (admin, user) = (target.rpc().clone(), another_client(&target).await?);
     let session = user.session().await?;
-    let before = reaches(&target, &user, &session).await;
+    let before = reaches(&target, &user, &session, BYTES).await?;
     finding.twin(before, "the user's token makes a session, and its messages reach the model");
 
     let (kept, forged) = (format!("k{}", random_hex(6)), format!("f{}", random_hex(6)));
@@ -81,11 +77,11 @@ pub(super) async fn roles(lab: Lab) -> Result<Finding, Trouble> {
     let (kept, forged) = (stored(&target, &kept)?, stored(&target, &forged)?);
     finding.no_effect(kept, format!("the admin's key is still stored: {kept}"));
     finding.no_effect(!forged, format!("the user's key was stored: {forged}"));
-    let after = reaches(&target, &user, &session).await;
+    let after = reaches(&target, &user, &session, BYTES).await?;
     finding.no_effect(after, format!("the limit is the one of before: {after}"));
 
     let changed = admin.call("config-set", &vars("x")).await;
-    let lowered = !reaches(&target, &user, &session).await;
+    let lowered = !reaches(&target, &user, &session, BYTES).await?;
     finding.twin(admitted(&changed) && lowered, "the admin lowers the limit, and it is in force");
     Ok(finding)
 }
@@ -110,14 +106,14 @@ pub(super) async fn revoked(lab: Lab) -> Result<Finding, Trouble> {
         return Err(Trouble::Target(format!("a new token is listed as {fresh:?}")));
     };
     let session = client.session().await?;
-    let young = reaches(&target, &client, &session).await;
+    let young = reaches(&target, &client, &session, BYTES).await?;
     finding.twin(young, "a message with the token reaches the model before it is revoked");
     let ended = target.command("token-revoke", &[("NAME", id)], None).await?;
     let words = String::from_utf8_lossy(&ended.stderr).into_owned();
     finding.reached(ended.code == Some(0), format!("the token was revoked {words}"));
     let again = client.call("session-create", &placeholders()).await;
     finding.no_effect(denied(&again), format!("a session with it: {}", shown(&again)));
-    let after = reaches(&target, &client, &session).await;
+    let after = reaches(&target, &client, &session, BYTES).await?;
     finding.no_effect(!after, format!("a message with it reaches the model: {after}"));
     finding.twin(other.session().await.is_ok(), "another token goes on to count");
     Ok(finding)
