@@ -322,7 +322,13 @@ class Agent:
         request.add_header("Content-Type", "application/json")
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
-                answer = document(answer.read())
+                said = answer.read()
+            try:
+                said.decode()
+            except UnicodeDecodeError:
+                # Somebody should look at this one day, so it is kept as it came.
+                self.log("model", answer=said.decode("utf-8", "surrogateescape"))
+            answer = document(said)
         except urllib.error.HTTPError as error:
             return {"content": "the model failed: " + error.read().decode("utf-8", "replace")}
         choices = answer.get("choices") if isinstance(answer, dict) else None

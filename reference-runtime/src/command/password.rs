@@ -55,6 +55,10 @@ pub(crate) fn source(master: Option<u32>, second: Option<u32>) -> Result<Passwor
         }
         moved.push((variable, flag, value));
     }
+    #[cfg(feature = "knockout")]
+    if !moved.is_empty() && !clawproof_runtime::requirement::SECRET_NO_LEAK.enforced() {
+        return left_in_place(moved);
+    }
     if !moved.is_empty() {
         return from_environment(moved);
     }
@@ -63,6 +67,18 @@ pub(crate) fn source(master: Option<u32>, second: Option<u32>) -> Result<Passwor
     #[cfg(target_os = "linux")]
     if master.is_some() || second.is_some() {
         close_fds::set_fds_cloexec(3, &[]);
+    }
+    Ok(passwords)
+}
+
+/// The passwords of the environment, which stay in it for everyone who may read this process's.
+#[cfg(feature = "knockout")]
+fn left_in_place(given: Vec<(&str, &str, OsString)>) -> Result<Passwords, Failure> {
+    let mut passwords = Passwords::default();
+    for (variable, _, value) in given {
+        let text = value.into_string().map_err(|_| Failure::Asked(LENGTH.into()))?;
+        let password = Some(MasterPassword::new(text));
+        if variable == VARIABLE { passwords.master = password } else { passwords.second = password }
     }
     Ok(passwords)
 }

@@ -57,13 +57,15 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
         .map(|(_, case)| case.id.as_str())
         .collect();
     let path = workspace.at(FILE);
+    let before = KillMatrix::load(&path).map_err(|error| usage(&error))?;
     let mut known = if options.only.is_empty() {
         KillMatrix { version: 1, ..KillMatrix::default() }
     } else {
-        KillMatrix::load(&path).map_err(|error| usage(&error))?
+        before.clone()
     };
     forget(&mut known, &asked);
     let report = play(workspace, None, &asked, "helpful")?;
+    keep_unplayed(&mut known, &before, &report);
     take(&mut known, "naive", &report, &attacks);
     // What the first mode withstands is tried on the second, each class by itself: it dies.
     let hopeless: BTreeSet<&str> = corpus
@@ -127,6 +129,31 @@ fn forget(known: &mut KillMatrix, ids: &[String]) {
         kills.cases.retain(|case| !gone(case));
     }
     known.cases.retain(|case, _| !gone(case));
+}
+
+/// Keeps what was seen of cases that this host cannot play, such as those that want a file system
+/// whose names have aliases. Their digests tell whether they are still the cases that were seen.
+fn keep_unplayed(known: &mut KillMatrix, before: &KillMatrix, report: &Report) {
+    let unplayed = |id: &String| {
+        !report.cases.iter().any(|played| &played.case == id && played.legs.is_some())
+    };
+    for (subject, kills) in &before.kills {
+        let kept: Vec<_> = kills.cases.iter().filter(|case| unplayed(case)).cloned().collect();
+        if kept.is_empty() {
+            continue;
+        }
+        for case in &kept {
+            if let Some(digest) = before.cases.get(case) {
+                known.cases.insert(case.clone(), digest.clone());
+            }
+        }
+        let ours = known.kills.entry(subject.clone()).or_default();
+        let all: BTreeSet<_> = ours.cases.drain(..).chain(kept).collect();
+        ours.cases = all.into_iter().collect();
+        let all: BTreeSet<_> =
+            ours.requirements.drain(..).chain(kills.requirements.iter().cloned()).collect();
+        ours.requirements = all.into_iter().collect();
+    }
 }
 
 /// Takes over the attacks that succeeded while their twins did.
@@ -216,6 +243,21 @@ mod tests {
         let mut known = KillMatrix { version: 1, ..KillMatrix::default() };
         take(&mut known, "naive", &report("stood", "fell"), &BTreeSet::new());
         assert!(!fell(&known, "PT-001"), "a benign case is no attack");
+    }
+
+    #[test]
+    fn what_this_host_cannot_play_is_kept_and_what_it_played_is_judged_anew() {
+        let attacks = BTreeSet::from(["PT-001.003"]);
+        let mut before = KillMatrix { version: 1, ..KillMatrix::default() };
+        take(&mut before, "naive", &report("stood", "fell"), &attacks);
+        let mut unplayed = report("stood", "fell");
+        unplayed.cases.iter_mut().for_each(|played| played.legs = None);
+        for (report, kept) in [(unplayed, true), (report("stood", "stood"), false)] {
+            let mut known = KillMatrix { version: 1, ..KillMatrix::default() };
+            keep_unplayed(&mut known, &before, &report);
+            assert_eq!(fell(&known, "PT-001"), kept);
+            assert_eq!(known.cases.contains_key("PT-001.003"), kept);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Linux: bubblewrap builds the view, the shim closes it from inside. It must never let a tool start
 //! before both have said that all is in place.
 
+mod alias;
 mod bubblewrap;
 mod detect;
 mod first;

@@ -14,6 +14,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    alias,
     first::{self, Starter},
     landlock, seccomp,
 };
@@ -132,11 +133,10 @@ fn verify(expected: &Identity) -> Result<(), String> {
     let path = &expected.path;
     let found = std::fs::symlink_metadata(path)
         .map_err(|error| format!("{} cannot be seen: {error}", path.display()))?;
-    if (found.dev(), found.ino()) == (expected.device, expected.inode) {
-        Ok(())
-    } else {
-        Err(format!("{} was swapped while the sandbox was built", path.display()))
+    if (found.dev(), found.ino()) != (expected.device, expected.inode) {
+        return Err(format!("{} was swapped while the sandbox was built", path.display()));
     }
+    alias::covered(path)
 }
 
 fn limit(limits: Rlimits) -> Result<(), String> {
