@@ -3,6 +3,7 @@
 mod coverage;
 mod import;
 mod naive;
+mod submitted;
 
 use clap::{Args, Subcommand};
 use clawproof::corpus::{self, Corpus, Family, Outline, Surface};
@@ -29,6 +30,8 @@ pub(crate) enum Action {
     Naive(naive::Options),
     /// Play a record or case against a target and show what was seen.
     Replay(Replay),
+    /// Play the records that a change adds or edits: the reference must withstand, somebody must fall.
+    Submitted(submitted::Options),
     /// Write COVERAGE.md anew: which class of attacks was seen to succeed where.
     Coverage,
 }
@@ -87,6 +90,7 @@ pub(crate) fn run(workspace: &Workspace, action: &Action) -> Result<(), Failure>
         Action::Manifest => generate(workspace),
         Action::Replay(replay) => again(workspace, replay),
         Action::Naive(options) => naive::run(workspace, options),
+        Action::Submitted(options) => submitted::run(workspace, options),
         Action::Coverage => coverage::write(workspace),
     }
 }
