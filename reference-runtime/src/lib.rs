@@ -1,7 +1,7 @@
 //! The ClawProof reference runtime: an agent runtime in which five layers of defence are real.
 //!
 //! Rooms stand in one order and a room never names one to its right:
-//! `requirement, audit, boundary -> rate, vault, config, outbound -> registry, sandbox -> agent -> gateway`.
+//! `requirement, audit, boundary -> rate, vault, config, outbound -> registry, sandbox -> plugin -> agent -> gateway`.
 //! `cargo xtask tidy` holds that order.
 
 pub mod requirement;
@@ -16,6 +16,8 @@ pub mod vault;
 
 pub mod registry;
 pub mod sandbox;
+
+pub mod plugin;
 
 pub mod agent;
 

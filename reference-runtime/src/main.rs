@@ -46,6 +46,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Mode::Doctor(arguments) => command::doctor::run(&arguments),
         Mode::Config { mode: ConfigMode::Check { file } } => command::config::check(&file),
         Mode::Config { mode: ConfigMode::Schema } => command::config::schema(),
+        Mode::Plugin { mode } => command::plugin::run(&mode),
         Mode::Sandbox { mode: SandboxMode::Run(arguments) } => Ok(sandbox::launch::run(&arguments)),
         #[cfg(feature = "knockout")]
         Mode::Knockouts => {

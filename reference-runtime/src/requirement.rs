@@ -173,6 +173,10 @@ requirements! {
     SECRET_REDACTED = "secret.redacted";
     SECRET_NO_LEAK = "secret.no-leak";
     SECRET_ZEROED = "secret.zeroed";
+    PLUGIN_PROCESS = "plugin.process";
+    PLUGIN_FRAME = "plugin.frame";
+    PLUGIN_LEAST = "plugin.least";
+    PLUGIN_PEER = "plugin.peer";
     ERROR_SANITISED = "error.sanitised";
     ERROR_NO_PANIC = "error.no-panic";
     ERROR_DENY = "error.deny";

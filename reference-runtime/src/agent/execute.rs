@@ -5,8 +5,8 @@
 use serde_json::Value;
 
 use super::{Agent, Stop};
-use crate::audit::{Correlation, Event, Kind, Outcome, Rejection};
-use crate::registry::ToolCall;
+use crate::audit::{self, Correlation, Event, Outcome, Rejection};
+use crate::registry::{Kind, ToolCall};
 use crate::requirement::AUDIT_RECONCILED;
 use crate::sandbox;
 
@@ -42,7 +42,7 @@ impl Agent {
         let authorized = match self.settings().registry.authorize(call) {
             Ok(authorized) => authorized,
             Err(rejection) => {
-                let denied = event(Kind::Authorization, Outcome::Deny)
+                let denied = event(audit::Kind::Authorization, Outcome::Deny)
                     .refused_by(rejection.requirement())
                     .with("call", id)
                     .with("parameters", parameters);
@@ -50,17 +50,25 @@ impl Agent {
                 return Err(rejection);
             }
         };
-        let allowed = event(Kind::Authorization, Outcome::Allow).with("call", id.as_str());
+        let allowed = event(audit::Kind::Authorization, Outcome::Allow).with("call", id.as_str());
         self.audit.record(allowed).await?;
 
-        let result = stop.guard(self.sandbox.run(authorized)).await;
+        let run = async {
+            match authorized.tool().kind {
+                Kind::Plugin(_) => self.plugins.call(authorized, correlation).await,
+                Kind::Worker(_) | Kind::Program(_) => self.sandbox.run(authorized).await,
+            }
+        };
+        let result = stop.guard(run).await;
         let record = match &result {
             Ok(contained) => {
                 let done = contained.get().completed || !AUDIT_RECONCILED.enforced();
                 let outcome = if done { Outcome::Completed } else { Outcome::Failed };
-                event(Kind::Tool, outcome).with("level", word(contained.level()))
+                event(audit::Kind::Tool, outcome).with("level", word(contained.level()))
             }
-            Err(rejection) => event(Kind::Tool, Outcome::Deny).refused_by(rejection.requirement()),
+            Err(rejection) => {
+                event(audit::Kind::Tool, Outcome::Deny).refused_by(rejection.requirement())
+            }
         };
         self.audit.record(record.with("call", id).with("parameters", parameters)).await?;
         let sandbox::Outcome { completed, output } = result?.into_inner();
@@ -76,7 +84,7 @@ impl Agent {
         rejection: &Rejection,
     ) -> Result<(), Rejection> {
         let action = format!("tool:{}", call.name);
-        let kind = Kind::Authorization;
+        let kind = audit::Kind::Authorization;
         let event = Event::new(kind, Outcome::Deny, subject, action, correlation.clone());
         let event = event
             .refused_by(rejection.requirement())

@@ -34,6 +34,7 @@ use crate::audit::{Audit, Rejection};
 use crate::boundary::attachment::FileName;
 use crate::boundary::{Checked, Limits};
 use crate::config::{self, Config};
+use crate::plugin::Plugins;
 use crate::registry::{Listing, ToolRegistry};
 use crate::requirement::ERROR_DENY;
 use crate::sandbox::{Sandbox, Status};
@@ -46,7 +47,8 @@ const LIST_LIMIT: usize = 1_000;
 /// The agent of one runtime.
 pub struct Agent {
     settings: RwLock<Arc<Settings>>,
-    sandbox: Sandbox,
+    sandbox: Arc<Sandbox>,
+    plugins: Plugins,
     store: Store,
     model: Model,
     audit: Audit,
@@ -93,7 +95,7 @@ impl Agent {
     pub fn new(
         config: &Config,
         registry: ToolRegistry,
-        sandbox: Sandbox,
+        sandbox: impl Into<Arc<Sandbox>>,
         store: Store,
         model: Model,
         audit: Audit,
@@ -101,13 +103,29 @@ impl Agent {
         let settings = Settings::of(registry, config);
         Self {
             settings: RwLock::new(Arc::new(settings)),
-            sandbox,
+            sandbox: sandbox.into(),
+            plugins: Plugins::default(),
             store,
             model,
             audit,
             workspace: config.workspace.clone(),
             live: Mutex::default(),
         }
+    }
+
+    /// The same agent with plugins, whose tools its registry has.
+    #[must_use]
+    pub fn with_plugins(mut self, plugins: Plugins) -> Self {
+        self.plugins = plugins;
+        self
+    }
+
+    /// The registry of another configuration, with the tools that the plugins declared.
+    ///
+    /// # Errors
+    /// As [`ToolRegistry::with`].
+    pub fn registry(&self, config: &Config) -> Result<ToolRegistry, Rejection> {
+        self.settings().registry.renewed(config)
     }
 
     /// The tools and limits in force; a turn keeps those that it began with only for a step.
@@ -118,6 +136,7 @@ impl Agent {
     /// Takes over tools, their levels and limits of a configuration.
     pub fn reconfigure(&self, registry: ToolRegistry, config: &Config) {
         self.sandbox.reconfigure(config);
+        self.plugins.reconfigure(config);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) =
             Arc::new(Settings::of(registry, config));
     }

@@ -18,6 +18,8 @@ pub enum Kind {
     Config,
     /// A rate limit that was hit.
     RateLimit,
+    /// A plugin's process: started, ended, or something of it that was refused.
+    Plugin,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             Self::Tool => "tool",
             Self::Config => "config",
             Self::RateLimit => "rate-limit",
+            Self::Plugin => "plugin",
         }
     }
 
@@ -42,6 +45,7 @@ impl Kind {
             Self::Tool => requirement::AUDIT_TOOL,
             Self::Config => requirement::AUDIT_CONFIG,
             Self::RateLimit => requirement::AUDIT_RATE_LIMIT,
+            Self::Plugin => requirement::AUDIT_TOOL,
         }
     }
 }

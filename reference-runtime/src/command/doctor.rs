@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clawproof_runtime::plugin;
 use clawproof_runtime::sandbox::Sandbox;
 use serde_json::json;
 
@@ -31,9 +32,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let _entered = runtime.enter();
     let status = Sandbox::new(&config).status();
     let level = serde_json::to_value(status.level).unwrap_or_default();
+    let plugins = plugin::load(&config)?.list();
+    let without = if plugins.is_empty() { None } else { plugin::node().err() };
+    let refused = without.as_ref().map(|rejection| rejection.public());
     if arguments.json {
         let version = env!("CARGO_PKG_VERSION");
-        println!("{}", json!({ "version": version, "sandbox": status }));
+        println!(
+            "{}",
+            json!({ "version": version, "sandbox": status, "plugins": plugins, "pluginsRefused": refused })
+        );
     } else {
         println!("version    {}", env!("CARGO_PKG_VERSION"));
         println!("level      {} (as configured)", level.as_str().unwrap_or_default());
@@ -41,6 +48,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         println!("backend    {}", status.backend);
         for missing in &status.missing {
             println!("missing    {missing}");
+        }
+        for one in &plugins {
+            let (name, version, tools) = (&one.name, &one.version, one.tools.join(", "));
+            let level = serde_json::to_value(one.level).unwrap_or_default();
+            let level = level.as_str().unwrap_or_default();
+            println!("plugin     {name} {version}, {level}: {tools}");
+        }
+        if let Some(refused) = refused {
+            println!("missing    {refused}");
         }
     }
     let holds = level.as_str() == Some(status.effective.as_str());

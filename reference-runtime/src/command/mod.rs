@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod log;
 pub(crate) mod parts;
 pub(crate) mod password;
+pub(crate) mod plugin;
 pub(crate) mod serve;
 pub(crate) mod token;
 pub(crate) mod vault;
@@ -68,6 +69,11 @@ pub(crate) enum Mode {
     Config {
         #[command(subcommand)]
         mode: ConfigMode,
+    },
+    /// Look at a plugin's folder
+    Plugin {
+        #[command(subcommand)]
+        mode: plugin::Mode,
     },
     /// Use the sandbox on its own
     Sandbox {

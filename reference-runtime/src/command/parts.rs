@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clawproof_runtime::agent::{Agent, Model, Store};
 use clawproof_runtime::audit::{Audit, Correlation, Event, Keeping, Kind, Outcome, Redactor};
 use clawproof_runtime::config::{self, Config, Provider};
+use clawproof_runtime::plugin;
 use clawproof_runtime::registry::ToolRegistry;
 use clawproof_runtime::requirement;
 use clawproof_runtime::sandbox::Sandbox;
@@ -47,11 +48,14 @@ pub(crate) fn build(
     let vault = password.map(|password| Vault::open(state, password)).transpose()?;
     let key = model_key(config, vault.as_ref(), redactor)?;
     let model = Model::new(&config.model, key)?;
-    let registry = ToolRegistry::new(config)?;
-    let sandbox = Sandbox::new(config);
+    let loaded = plugin::load(config)?;
+    let registry = ToolRegistry::with(config, loaded.declared())?;
+    let sandbox = Arc::new(Sandbox::new(config));
     let store = Store::open(state)?;
     record_start(config, &audit)?;
-    let agent = Arc::new(Agent::new(config, registry, sandbox, store, model, audit));
+    let plugins = loaded.start(config, &sandbox, &audit);
+    let agent = Agent::new(config, registry, sandbox, store, model, audit);
+    let agent = Arc::new(agent.with_plugins(plugins));
     Ok(Parts { agent, vault: vault.map(Arc::new) })
 }
 

@@ -17,7 +17,18 @@ use crate::{
 const KEYS: &[(&str, &[&str])] = &[
     (
         "",
-        &["gateway", "limits", "rates", "workspace", "sandbox", "model", "tools", "agent", "audit"],
+        &[
+            "gateway",
+            "limits",
+            "rates",
+            "workspace",
+            "sandbox",
+            "model",
+            "tools",
+            "agent",
+            "audit",
+            "plugins",
+        ],
     ),
     ("gateway", &["listen", "origins", "hosts", "tls"]),
     ("limits", &["messageBytes", "jsonDepth", "attachmentBytes", "attachments"]),
@@ -119,6 +130,19 @@ fn sound(config: &Config) -> Result<(), String> {
         |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     if !gateway.origins.iter().chain(&gateway.hosts).all(plain) {
         return Err("gateway.origins and gateway.hosts hold printable ASCII without spaces".into());
+    }
+    let digest = |text: &str| {
+        text.len() == 64 && text.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    if let Some(plugin) = config.plugins.iter().find(|plugin| !digest(&plugin.sha256)) {
+        let path = plugin.path.display();
+        return Err(format!("plugins: sha256 of {path} is not 64 lower-case hexadecimal digits"));
+    }
+    if config.plugins.iter().any(|plugin| plugin.level == super::Level::None) {
+        return Err("plugins: level is strict or relaxed; a plugin never runs without".into());
+    }
+    if config.plugins.len() > 32 {
+        return Err("plugins: there may be 32".into());
     }
     if let Some(url) = &model.base_url {
         base_url(url)?;
@@ -272,5 +296,7 @@ mod tests {
           tools: { disabled: ['exec'], capabilities: { write_file: ['read'] } },
           agent: { maxSteps: 3, timeoutSeconds: 9 },
           audit: { segmentBytes: 100000, durable: true },
+          plugins: [{ path: '/p', level: 'relaxed', grants: ['log', 'tool.list'],
+            sha256: '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff' }],
         }";
 }

@@ -43,6 +43,54 @@ pub struct Config {
     pub agent: Agent,
     /// How the audit log is kept.
     pub audit: Audit,
+    /// The plugins that the operator accepted. Default none.
+    pub plugins: Vec<Plugin>,
+}
+
+/// One of `plugins`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Plugin {
+    /// Its folder, which holds `plugin.json` and its program.
+    pub path: PathBuf,
+    /// The SHA-256 of the folder's content that was accepted, as `clawproof-runtime plugin digest`
+    /// prints it. With other content the runtime does not start.
+    pub sha256: String,
+    /// What it may ask of the runtime, of what it declares to want. Default nothing.
+    #[serde(default)]
+    pub grants: BTreeSet<Grant>,
+    /// The loosest level that it may run at. Default strict.
+    #[serde(default = "strict")]
+    pub level: Level,
+}
+
+/// One thing that a plugin may ask of the runtime.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum Grant {
+    /// Write a line to the runtime's log.
+    #[serde(rename = "log")]
+    Log,
+    /// Read the names of its own tools.
+    #[serde(rename = "tool.list")]
+    ToolList,
+    /// Read a text file of the workspace.
+    #[serde(rename = "workspace.read")]
+    WorkspaceRead,
+}
+
+impl Grant {
+    /// Every method of the runtime's, by its name on the wire.
+    pub const ALL: &'static [(&'static str, Self)] = &[
+        ("log", Self::Log),
+        ("tool.list", Self::ToolList),
+        ("workspace.read", Self::WorkspaceRead),
+    ];
+}
+
+const fn strict() -> Level {
+    Level::Strict
 }
 
 /// `gateway`

@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::Gateway;
 use crate::audit::{Correlation, Event, Kind, Outcome, Rejection};
 use crate::config::{Adopted, Config};
-use crate::registry::ToolRegistry;
 
 impl Gateway {
     /// The configuration in force.
@@ -32,7 +31,7 @@ impl Gateway {
         if adopted.changed.is_empty() && adopted.waiting.is_empty() {
             return Ok(adopted);
         }
-        let registry = ToolRegistry::new(&adopted.config)?;
+        let registry = self.agent.registry(&adopted.config)?;
         let shown = |value: Result<Value, serde_json::Error>| value.unwrap_or_default();
         let event = Event::new(Kind::Config, Outcome::Completed, subject, action, correlation)
             .with("changed", shown(serde_json::to_value(&adopted.changed)))

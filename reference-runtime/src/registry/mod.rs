@@ -115,6 +115,16 @@ pub struct Listing {
     pub level: Level,
 }
 
+/// A tool that is not built in, as its plugin declared it before anything of it ran. It is never
+/// changed and never freed: there is no way to another declaration but another start.
+#[derive(Clone, Copy, Debug)]
+pub struct Declared {
+    /// The tool; its kind names the plugin.
+    pub tool: &'static Tool,
+    /// The level that its plugin runs at.
+    pub level: Level,
+}
+
 struct Registered {
     tool: &'static Tool,
     schema: schema::Schema,
@@ -125,6 +135,8 @@ struct Registered {
 /// The tools that exist. There is no method that adds one after the start.
 pub struct ToolRegistry {
     tools: Vec<Registered>,
+    /// What plugins declared, also where the configuration leaves it out.
+    declared: Vec<Declared>,
     /// The workspace's canonical path, for absolute paths that name a place inside it.
     workspace: Option<path::Workspace>,
 }
@@ -137,10 +149,22 @@ impl ToolRegistry {
     /// `registry.schema` where a tool's own schema is not valid; `registry.only-registered` where
     /// the configuration names a tool that does not exist.
     pub fn new(config: &Config) -> Result<Self, Rejection> {
+        Self::with(config, Vec::new())
+    }
+
+    /// As [`ToolRegistry::new`], with the tools of plugins behind the built-in ones.
+    ///
+    /// # Errors
+    /// As there; `registry.no-shadow` where a plugin's tool has the name of another tool, or one
+    /// that is easily taken for it.
+    pub fn with(config: &Config, declared: Vec<Declared>) -> Result<Self, Rejection> {
+        unshadowed(&declared)?;
         let tools = &config.tools;
+        let of_plugin = |name: &String| declared.iter().any(|one| one.tool.name == name);
         let named = tools.disabled.iter().chain(&tools.enabled).chain(config.sandbox.tools.keys());
         for name in named.chain(tools.capabilities.keys()) {
-            if builtin::find(name).is_none() {
+            let disabled = tools.disabled.contains(name) && of_plugin(name);
+            if builtin::find(name).is_none() && !disabled {
                 return Err(requirement::REGISTRY_ONLY_REGISTERED.refuse(
                     "the configuration names a tool that does not exist",
                     format!("{name:?} is no tool of this runtime"),
@@ -159,8 +183,30 @@ impl ToolRegistry {
                 tools.push(Registered { tool, schema, level, capabilities });
             }
         }
+        for Declared { tool, level } in declared.iter().copied() {
+            if !config.tools.disabled.contains(tool.name) {
+                let schema = schema::Schema::new(tool.schema)?;
+                let capabilities = tool.capabilities;
+                let registered = Registered { tool, schema, level, capabilities };
+                if requirement::REGISTRY_NO_SHADOW.enforced() {
+                    tools.push(registered);
+                } else {
+                    // What is prevented: who comes later is found first.
+                    tools.retain(|other| other.tool.name != tool.name);
+                    tools.insert(0, registered);
+                }
+            }
+        }
         let workspace = config.workspace.as_deref().map(path::Workspace::open).transpose()?;
-        Ok(Self { tools, workspace })
+        Ok(Self { tools, declared, workspace })
+    }
+
+    /// The registry of another configuration with the same declarations.
+    ///
+    /// # Errors
+    /// As [`ToolRegistry::with`].
+    pub fn renewed(&self, config: &Config) -> Result<Self, Rejection> {
+        Self::with(config, self.declared.clone())
     }
 
     /// The registered tools, in a fixed order.
@@ -202,7 +248,7 @@ impl ToolRegistry {
         }
         let capabilities = self.capabilities(tool);
         requirement::REGISTRY_CAPABILITY.check(
-            matches!(tool.kind, Kind::Worker(_)) || capabilities.has(Capability::Process),
+            !matches!(tool.kind, Kind::Program(_)) || capabilities.has(Capability::Process),
             "the tool may not start programs here",
             || format!("{:?} is not granted to {:?}", Capability::Process, tool.name),
         )?;
@@ -251,6 +297,23 @@ impl ToolRegistry {
         })?;
         Ok((tool, schema::Schema::new(tool.schema)?))
     }
+}
+
+/// Refuses declarations of which one has the name of a tool that there is, built in or another
+/// plugin's, or a name that differs from it in nothing that is easily seen.
+fn unshadowed(declared: &[Declared]) -> Result<(), Rejection> {
+    let mut taken: Vec<&'static str> = builtin::ALL.iter().map(|tool| tool.name).collect();
+    for Declared { tool, .. } in declared {
+        let skeleton = name::skeleton(tool.name);
+        let other = taken.iter().find(|other| name::skeleton(other) == skeleton);
+        requirement::REGISTRY_NO_SHADOW.check(
+            other.is_none(),
+            "a plugin declares a tool whose name another tool has",
+            || format!("{:?} of {:?} would stand for {other:?}", tool.name, tool.kind),
+        )?;
+        taken.push(tool.name);
+    }
+    Ok(())
 }
 
 /// What a tool declares, or the part of it that the configuration grants. A grant of what the tool

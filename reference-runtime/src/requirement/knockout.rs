@@ -12,6 +12,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     ("registry", &["registry."]),
     ("sandbox", &["sandbox."]),
     ("credentials", &["vault.", "secret."]),
+    ("plugins", &["plugin."]),
     ("errors", &["error.", "audit."]),
     ("gateway", &["auth.", "rate."]),
 ];

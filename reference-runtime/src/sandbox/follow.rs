@@ -4,7 +4,9 @@
 use std::{io, process::ExitStatus};
 
 use tokio::{
+    io::AsyncReadExt,
     process::{ChildStderr, ChildStdout},
+    sync::Notify,
     time::timeout,
 };
 
@@ -13,7 +15,10 @@ use super::{
     plan::Plan,
     run::{Job, NOT_BUILT, Refusal, Stop},
 };
-use crate::audit::Rejection;
+use crate::{audit::Rejection, requirement};
+
+/// The most bytes that one output stream of a run that stays may print before it is ended.
+const MOST: u64 = 4 << 20;
 
 /// How a run came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,20 +51,31 @@ pub(super) async fn follow(
 ) -> Result<Followed, Rejection> {
     let (mut stdout, mut stderr) = (Captured::default(), Captured::default());
     let limit = plan.output_bytes;
+    // What a tool prints is read to its end; what stays could print for ever.
+    let bounded = job.stays.is_some() && requirement::PLUGIN_PROCESS.enforced();
+    let most = if bounded { MOST } else { u64::MAX };
+    let flood = Notify::new();
+    let full = |of: &Captured| {
+        if of.dropped.saturating_add(of.bytes.len() as u64) >= most {
+            flood.notify_one();
+        }
+    };
     let finished = {
         let work = async {
             let first = async {
                 if let Some(stream) = out {
                     let to = job.pass_on.then(tokio::io::stdout);
                     let plain = harmless(&io::stdout(), plan.plain_terminal);
-                    drain(stream, limit, &mut stdout, to, plain).await;
+                    drain(stream.take(most), limit, &mut stdout, to, plain).await;
+                    full(&stdout);
                 }
             };
             let second = async {
                 if let Some(stream) = err {
                     let to = job.pass_on.then(tokio::io::stderr);
                     let plain = harmless(&io::stderr(), plan.plain_terminal);
-                    drain(stream, limit, &mut stderr, to, plain).await;
+                    drain(stream.take(most), limit, &mut stderr, to, plain).await;
+                    full(&stderr);
                 }
             };
             let (status, (), ()) = tokio::join!(wait, first, second);
@@ -68,6 +84,7 @@ pub(super) async fn follow(
         tokio::select! {
             finished = timeout(job.timeout, work) => finished.map_err(|_| false),
             _ = stop => Err(true),
+            () = flood.notified() => Err(false),
         }
     };
     let ended = match finished {

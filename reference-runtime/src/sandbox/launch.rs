@@ -121,6 +121,7 @@ fn start(arguments: &Arguments) -> Result<Ran, Rejection> {
         work: Work::Program(arguments.argv.clone()),
         timeout: Duration::from_secs(arguments.timeout),
         pass_on: true,
+        stays: None,
     };
     let (sender, stop) = oneshot::channel();
     let whole = || async {

@@ -2,6 +2,7 @@
 //! of its own; where the level asked for cannot be enforced, the tool does not run. This room must
 //! never know who asked for a call or what the answer is for.
 
+mod companion;
 #[cfg(unix)]
 mod follow;
 pub mod launch;
@@ -32,6 +33,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+pub use companion::{Companion, Gone, Helper, Wanted};
 #[cfg(target_os = "linux")]
 use linux::Backend;
 #[cfg(target_os = "macos")]
@@ -72,10 +74,22 @@ impl<T> Contained<T> {
         &self.value
     }
 
+    /// The value, to be used further.
+    #[must_use]
+    pub(crate) const fn get_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+
     /// The value without its proof.
     #[must_use]
     pub fn into_inner(self) -> T {
         self.value
+    }
+
+    /// Another value that came out of the same run.
+    #[must_use]
+    pub(crate) fn yields<U>(&self, value: U) -> Contained<U> {
+        Contained { value, level: self.level }
     }
 }
 
@@ -197,13 +211,22 @@ impl Sandbox {
         let work = match tool.kind {
             Kind::Program(argv) => Work::Program(program(argv(&call.arguments))),
             Kind::Worker(_) => Work::Worker(request(tool.name, &call.arguments, &config)?),
+            Kind::Plugin(name) => {
+                return Err(Refusal::new(NOT_BUILT, format!("the plugin {name} runs it")).reject());
+            }
         };
-        let job =
-            Job { level, capabilities, work, timeout: config.sandbox.timeout, pass_on: false };
+        let job = Job {
+            level,
+            capabilities,
+            work,
+            timeout: config.sandbox.timeout,
+            pass_on: false,
+            stays: None,
+        };
         let ran = finish(Arc::clone(backend), job).await?;
         let value = match tool.kind {
             Kind::Program(_) => of_program(&ran),
-            Kind::Worker(_) => of_worker(&ran)?,
+            Kind::Worker(_) | Kind::Plugin(_) => of_worker(&ran)?,
         };
         Ok(Contained { value, level })
     }
@@ -300,6 +323,7 @@ fn trial(backend: &Backend, level: Level) -> Result<Ran, Refusal> {
         work: Work::Trial,
         timeout: Duration::from_secs(10),
         pass_on: false,
+        stays: None,
     };
     let (_alive, stop) = oneshot::channel();
     let ran = block_on(|| backend.run(job, stop))

@@ -75,6 +75,8 @@ pub struct Facts {
     pub shim: PathBuf,
     /// The uid that the tool has.
     pub uid: u32,
+    /// The folder of a plugin: its copy and its socket. Without one the run is a tool's.
+    pub plugin: Option<PathBuf>,
 }
 
 /// What the run is.
@@ -84,6 +86,8 @@ pub enum Purpose {
     Worker,
     /// A program of the caller's choice.
     Program,
+    /// A plugin's program, which stays and is spoken to through a socket; it sees no workspace.
+    Plugin,
 }
 
 /// One step of building the view of the file system, in order.
@@ -97,6 +101,8 @@ pub enum Mount {
     Writable(PathBuf),
     /// The shim, read-only, at [`SHIM`].
     Shim(PathBuf),
+    /// A plugin's folder, read-only, at [`PLUGIN`].
+    Plugin(PathBuf),
     /// A link at a place.
     Link(PathBuf, PathBuf),
     /// A new process file system.
@@ -150,6 +156,8 @@ pub enum Group {
     /// Address families beside the internet's and routing, Unix sockets too: of those, pairs of
     /// streams are all that is left.
     Families,
+    /// The same but for Unix streams: a plugin's view shows one socket, its own.
+    PluginFamilies,
     /// Every socket.
     AllSockets,
     /// Starting programs.
@@ -184,6 +192,10 @@ pub struct Rlimits {
     pub descriptors: u64,
     /// CPU time of one process, seconds.
     pub cpu_seconds: u64,
+    /// Memory of one process that it can write to, bytes, for programs that reserve far more
+    /// addresses than they use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<u64>,
 }
 
 /// What `contain` applies to itself before it runs anything.
@@ -236,8 +248,12 @@ pub struct Outer {
 
 /// Where the shim stands inside the sandbox.
 pub const SHIM: &str = "/run/shim";
+/// Where a plugin's folder stands inside the sandbox.
+pub const PLUGIN: &str = "/run/plugin";
 /// Bytes of each output stream that are kept of a program.
 pub const OUTPUT_BYTES: usize = 1 << 20;
+/// Bytes of each output stream that are kept of a plugin, for the log.
+pub const PLUGIN_OUTPUT_BYTES: usize = 2_000;
 /// Bytes of a file tool's answer: a file at its limit, every byte escaped, and room for the rest.
 pub const ANSWER_BYTES: usize = 8_000_000;
 
@@ -247,7 +263,12 @@ const RLIMITS: Rlimits = Rlimits {
     file_size: 100_000_000,
     descriptors: 256,
     cpu_seconds: 20,
+    data: None,
 };
+
+/// A JavaScript engine reserves gigabytes of addresses: what it may write to is what counts.
+const PLUGIN_RLIMITS: Rlimits =
+    Rlimits { address_space: 8 << 30, file_size: 16_000_000, data: Some(256 << 20), ..RLIMITS };
 
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"),
@@ -302,12 +323,17 @@ impl Plan {
             (Purpose::Program, true) => OUTPUT_BYTES,
             (Purpose::Program, false) => usize::MAX,
             (Purpose::Worker, _) => ANSWER_BYTES,
+            (Purpose::Plugin, _) => PLUGIN_OUTPUT_BYTES,
         };
         let environment = heads.env.then(|| {
             let one_more = variant::ENVIRONMENT.on().then_some(("LC_COLLATE", "C"));
             ENVIRONMENT.iter().copied().chain(one_more).collect()
         });
-        let directory = facts.workspace.clone();
+        let directory = match &facts.plugin {
+            None => facts.workspace.clone(),
+            Some(_) if level != Level::None && heads.fs => PLUGIN.into(),
+            Some(folder) => folder.clone(),
+        };
         if level == Level::None {
             let inner = Inner {
                 close_descriptors: true,
@@ -340,7 +366,7 @@ impl Plan {
             inner: Inner {
                 close_descriptors: heads.fs,
                 ends_with_starter: heads.reap,
-                rlimits: heads.res.then_some(RLIMITS),
+                rlimits: heads.res.then_some(limits(purpose)),
                 landlock: landlock(network, write, facts, heads),
                 seccomp: groups(purpose, network, heads),
             },
@@ -390,7 +416,9 @@ fn mounts(network: bool, write: bool, facts: &Facts, heads: Heads) -> Vec<Mount>
     view.push(Mount::Memory("/dev/shm", if heads.res { 16 << 20 } else { 0 }));
     view.push(Mount::Memory("/tmp", if heads.res { 64 << 20 } else { 0 }));
     view.push(Mount::Folder("/tmp/home"));
-    if write {
+    if let Some(folder) = &facts.plugin {
+        view.push(Mount::Plugin(folder.clone()));
+    } else if write {
         view.push(Mount::Writable(facts.workspace.clone()));
         // A mount point cannot be renamed: pinning a folder keeps the path to what it protects.
         view.extend(facts.pinned.iter().cloned().map(Mount::Writable));
@@ -402,6 +430,17 @@ fn mounts(network: bool, write: bool, facts: &Facts, heads: Heads) -> Vec<Mount>
     view.push(Mount::Seal("/dev"));
     view.push(Mount::Seal("/"));
     view
+}
+
+fn limits(purpose: Purpose) -> Rlimits {
+    if purpose == Purpose::Plugin && requirement::PLUGIN_PROCESS.enforced() {
+        PLUGIN_RLIMITS
+    } else if purpose == Purpose::Plugin {
+        // What is prevented: a plugin that takes all that the machine has.
+        Rlimits { address_space: u64::MAX, data: None, cpu_seconds: u64::MAX, ..RLIMITS }
+    } else {
+        RLIMITS
+    }
 }
 
 fn passwd(uid: u32) -> String {
@@ -441,7 +480,7 @@ fn groups(purpose: Purpose, network: bool, heads: Heads) -> Vec<Group> {
     }
     if heads.fs {
         groups.push(Group::Files);
-        if purpose == Purpose::Program {
+        if purpose != Purpose::Worker {
             groups.push(Group::OpenAt2);
         }
     }
@@ -455,6 +494,7 @@ fn groups(purpose: Purpose, network: bool, heads: Heads) -> Vec<Group> {
         groups.push(match (purpose, network) {
             (Purpose::Worker, false) => Group::AllSockets,
             (Purpose::Worker, true) | (Purpose::Program, _) => Group::Families,
+            (Purpose::Plugin, _) => Group::PluginFamilies,
         });
     }
     if purpose == Purpose::Worker && heads.proc {

@@ -1,7 +1,12 @@
 //! The words between the sandbox and its backends: what a run is, what came of it, and why none
 //! was made. It must never know a backend.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
 
 use super::{output::Captured, policy::Level};
 use crate::{audit::Rejection, registry::Capabilities, requirement};
@@ -15,6 +20,20 @@ pub(super) struct Job {
     pub(super) timeout: Duration,
     /// Pass what is kept of the output on to this process's own, as it comes.
     pub(super) pass_on: bool,
+    /// A process that stays and is spoken to; none: a tool's run.
+    pub(super) stays: Option<Stays>,
+}
+
+/// What a run that stays has besides.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux runs plugins"))]
+pub(super) struct Stays {
+    /// The folder that it sees.
+    pub(super) folder: PathBuf,
+    /// Where the number of the process is written that was started for it.
+    pub(super) helper: Arc<AtomicU32>,
+    /// Whether it inherits environment and descriptors: never but in a knockout build.
+    pub(super) bare: bool,
 }
 
 /// The two kinds of work, and none.

@@ -22,6 +22,8 @@ pub enum Kind {
     Worker(Operation),
     /// A program that the arguments name is executed in the sandbox.
     Program(Argv),
+    /// The plugin of this name answers it, in a sandboxed process that stays.
+    Plugin(&'static str),
 }
 
 /// What a file tool does, inside the sandbox: arguments to an answer.

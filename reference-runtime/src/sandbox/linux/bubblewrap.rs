@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::Path};
 
-use crate::sandbox::plan::{Mount, Outer, Plan, SHIM};
+use crate::sandbox::plan::{Mount, Outer, PLUGIN, Plan, SHIM};
 
 /// The arguments of a launch and the texts that they refer to by descriptor.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +58,7 @@ impl Line {
             Mount::ReadOnlyIfThere(path) => self.bind("--ro-bind-try", path, path),
             Mount::Writable(path) => self.bind("--bind", path, path),
             Mount::Shim(path) => self.bind("--ro-bind", path, Path::new(SHIM)),
+            Mount::Plugin(path) => self.bind("--ro-bind", path, Path::new(PLUGIN)),
             Mount::Link(target, at) => self.bind("--symlink", target, at),
             Mount::Proc => self.pair("--proc", "/proc"),
             Mount::Devices => self.pair("--dev", "/dev"),

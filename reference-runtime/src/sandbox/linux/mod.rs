@@ -16,12 +16,12 @@ mod start;
 use std::{
     env,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use super::{
     follow::{Ended, Followed, follow},
-    plan::{Facts, Heads, Plan, Purpose, is_system},
+    plan::{Facts, Heads, PLUGIN, Plan, Purpose, is_system},
     policy::Level,
     run::{Job, NOT_BUILT, Ran, Refusal, Setting, Stop, Work},
 };
@@ -76,6 +76,11 @@ impl Backend {
         })
     }
 
+    /// The uid that tools have, where it is another than this process's.
+    pub(super) fn owner(&self) -> Option<u32> {
+        self.become_uid
+    }
+
     /// The mechanism and its version.
     pub(super) fn name(&self) -> Result<String, Refusal> {
         let path = self.bubblewrap.as_ref().map_err(Clone::clone)?;
@@ -112,16 +117,30 @@ impl Backend {
         } else {
             None
         };
+        if let Some(stays) = &job.stays {
+            facts.plugin = Some(stays.folder.clone());
+        }
         let identities = match &guard {
+            _ if job.stays.is_some() && contained.is_none() => Ok(Vec::new()),
+            _ if let Some(folder) = &facts.plugin => protect::identity(folder)
+                .map(|one| vec![shim::Identity { path: PLUGIN.into(), ..one }]),
             Some(guard) => guard.identities(),
             None if contained.is_some() => protect::identity(&facts.workspace).map(|one| vec![one]),
             None => Ok(Vec::new()),
         }
         .map_err(refuse)?;
-        let purpose =
-            if matches!(job.work, Work::Worker(_)) { Purpose::Worker } else { Purpose::Program };
-        let plan = Plan::new(level, job.capabilities, purpose, &facts, heads);
-        let waits = self.waits && plan.reap && contained.is_some();
+        let purpose = match &job.work {
+            Work::Worker(_) => Purpose::Worker,
+            _ if job.stays.is_some() => Purpose::Plugin,
+            _ => Purpose::Program,
+        };
+        let mut plan = Plan::new(level, job.capabilities, purpose, &facts, heads);
+        if job.stays.as_ref().is_some_and(|stays| stays.bare) {
+            // What is prevented: a plugin that inherits what its host has.
+            plan.environment = None;
+            plan.inner.close_descriptors = false;
+        }
+        let waits = self.waits && plan.reap && contained.is_some() && job.stays.is_none();
         let ready = if waits { self.ready.take(&plan, &identities) } else { None };
         let orders = Orders::new(&plan, &job, identities.clone())
             .map_err(|error| refuse(error.to_string()))?;
@@ -134,6 +153,9 @@ impl Backend {
             Some(sandbox) => sandbox,
             None => place.start(&plan, &orders).map_err(refuse)?,
         };
+        if let Some(stays) = &job.stays {
+            stays.helper.store(sandbox.helper().unwrap_or(0), Ordering::Release);
+        }
         let mut ran = watch(&mut sandbox, &plan, &job, stop).await?;
         // A view that shows placeholders shows files that go with this run.
         let again = waits

@@ -55,6 +55,11 @@ impl Running {
         Self { held: Some(Held { child, life: Some(life), records, listens }) }
     }
 
+    /// The number of the process that was started, as long as it is held.
+    pub(super) fn helper(&self) -> Option<u32> {
+        self.held.as_ref()?.child.id()
+    }
+
     /// Both output streams; once.
     pub(super) fn streams(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
         let held = self.held.as_mut();

@@ -77,6 +77,7 @@ const INET: u64 = 2;
 const INET6: u64 = 10;
 const NETLINK: u64 = 16;
 const DATAGRAM: u64 = 2;
+const PACKETS: u64 = 5;
 const SOCKET_TYPE: u64 = 0xf;
 
 /// The policy.
@@ -274,6 +275,25 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         group: Group::Families,
+        calls: calls![SYS_socketpair],
+        when: &[&[not(0, UNIX)], &[bits(1, SOCKET_TYPE, DATAGRAM)]],
+        answer: Answer::Denied,
+        reason: "a datagram pair can be pointed at another socket; a stream pair cannot",
+    },
+    Rule {
+        group: Group::PluginFamilies,
+        calls: calls![SYS_socket],
+        when: &[
+            &[not(0, UNIX), not(0, INET), not(0, INET6), not(0, NETLINK)],
+            &[equal(0, NETLINK), not(2, 0)],
+            &[equal(0, UNIX), bits(1, SOCKET_TYPE, DATAGRAM)],
+            &[equal(0, UNIX), bits(1, SOCKET_TYPE, PACKETS)],
+        ],
+        answer: Answer::Denied,
+        reason: "a plugin speaks through the one stream that its view shows",
+    },
+    Rule {
+        group: Group::PluginFamilies,
         calls: calls![SYS_socketpair],
         when: &[&[not(0, UNIX)], &[bits(1, SOCKET_TYPE, DATAGRAM)]],
         answer: Answer::Denied,

@@ -151,6 +151,7 @@ fn limit(limits: Rlimits) -> Result<(), String> {
         (Resource::Msgqueue, zero),
         (Resource::Rtprio, zero),
         (Resource::Nice, zero),
+        (Resource::Data, limits.data.unwrap_or(u64::MAX)),
     ] {
         // A hard limit that is already lower cannot be raised and need not be.
         let hard = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);

@@ -364,6 +364,7 @@ async fn run_to_end(backend: &Backend, orders: &Orders) -> Result<Ran, String> {
         work: Work::Trial,
         timeout: Duration::from_secs(20),
         pass_on: false,
+        stays: None,
     };
     let plan = Plan::new(
         Level::None,
