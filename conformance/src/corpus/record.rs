@@ -73,7 +73,8 @@ pub struct Case {
     pub setup: Vec<Setup>,
     /// The bytes delivered.
     pub payload: Expr,
-    /// `message.text` alone: splice the payload into the JSON string without escaping it.
+    /// `message.text`: splice the payload into the JSON string without escaping it. `plugin.frame`:
+    /// the bytes are no message, they stand on the connection as they are.
     #[serde(default, skip_serializing_if = "is_false")]
     pub raw: bool,
     /// The conversation that plays this case where a payload alone cannot: the id of a scenario,

@@ -94,7 +94,10 @@ pub enum Surface {
     /// field of the payload's own, or a raw control, bidi or malformed character.
     #[serde(rename = "audit.log")]
     AuditLog,
-    /// A frame that a plugin sends.
+    /// What a plugin sends while it answers a call: messages, one a line, where `@ID@` is the id of
+    /// the call, or for `raw` the bytes of the connection as they are, with a sound request behind
+    /// them. Accepted: every request was answered with a result. Effect: a reply that holds MARK
+    /// was taken for the answer to the call.
     #[serde(rename = "plugin.frame")]
     PluginFrame,
 }
@@ -151,7 +154,7 @@ impl Surface {
     #[must_use]
     pub const fn not_played(self) -> Option<&'static str> {
         match self {
-            Self::PluginFrame => Some("the suite reaches no plugin of a target yet"),
+            Self::PluginFrame if cfg!(windows) => Some("the suite's plugin needs Unix sockets"),
             _ => None,
         }
     }
@@ -159,7 +162,7 @@ impl Surface {
     /// Whether each case needs a fresh target.
     #[must_use]
     pub const fn is_fresh(self) -> bool {
-        matches!(self, Self::ConfigFile | Self::VaultFile | Self::GatewayRequest)
+        matches!(self, Self::ConfigFile | Self::VaultFile | Self::GatewayRequest | Self::PluginFrame)
     }
 
     /// The id as records write it, such as `message.text`.

@@ -19,6 +19,7 @@ use crate::driver::{Confine, DriverError, Ran, RunLimits};
 use crate::stage::model::{Answer, Exchange, Model, Talk, ToolCall};
 use crate::target::instance::{Instance, Plan, StartError};
 use crate::target::manifest::Manifest;
+use crate::target::plugins::Install;
 use crate::target::prepared::Once;
 use crate::target::process::{Ended, Process};
 use crate::target::template::{Vars, json_literal};
@@ -41,6 +42,7 @@ pub struct Options {
     wrap: Vec<String>,
     in_memory: bool,
     prepared_anew: bool,
+    plugins: Vec<Install>,
 }
 
 impl Options {
@@ -110,6 +112,14 @@ impl Options {
     #[must_use]
     pub fn file(mut self, variable: &str, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
         self.files.push((variable.to_owned(), name.to_owned(), bytes.into()));
+        self
+    }
+
+    /// Starts with a plugin of the suite's; a target whose manifest has no `[plugins]` is
+    /// `unsupported`.
+    #[must_use]
+    pub fn plugin(mut self, install: Install) -> Self {
+        self.plugins.push(install);
         self
     }
 
@@ -198,6 +208,7 @@ impl Lab {
             files: options.files,
             wrap: options.wrap,
             in_memory: options.in_memory,
+            plugins: options.plugins,
             prepared: (!options.prepared_anew).then(|| Arc::clone(&self.inner.prepared)),
         };
         let mut instance = Instance::start(&plan).await?;

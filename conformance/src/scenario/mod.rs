@@ -43,6 +43,8 @@ mod lab;
 mod lent;
 pub mod listing;
 mod offer;
+#[cfg(unix)]
+mod plugin;
 #[cfg(target_os = "linux")]
 pub mod probes;
 mod rate;
@@ -91,6 +93,8 @@ const TABLES: &[&[Scenario]] = &[
     auth::SCENARIOS,
     error::SCENARIOS,
     input::SCENARIOS,
+    #[cfg(unix)]
+    plugin::SCENARIOS,
     rate::SCENARIOS,
     registry::SCENARIOS,
     sandbox::SCENARIOS,

@@ -4,3 +4,4 @@
 pub mod egress;
 pub mod model;
 pub mod neighbours;
+pub mod plugin;

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 use super::manifest::{Command, Manifest};
+use super::plugins::Install;
 use super::prepared::{Once, Prepared};
 use super::process::{self, Ended, Process};
 use super::template::{TemplateError, Vars};
@@ -73,6 +74,8 @@ pub struct Plan {
     pub wrap: Vec<String>,
     /// Whether the world is on a file system in memory ([`World::in_memory`]).
     pub in_memory: bool,
+    /// Plugins of the suite's that it starts with.
+    pub plugins: Vec<Install>,
     /// The preparation of this run, for a manifest that allows one for all; `None` prepares anew.
     pub prepared: Option<Once>,
 }
@@ -133,6 +136,7 @@ impl Instance {
             prepared.put(&world)?;
             vars = vars.with(prepared.vars());
         }
+        let plan = &with_plugins(plan, &world, &vars).await?;
         write_config(plan, &world, &mut vars)?;
         for file in &manifest.write {
             let path = PathBuf::from(vars.fill_text(&file.path)?);
@@ -357,6 +361,16 @@ impl Instance {
         Process::detached(&mut built).map_err(failed)
     }
 
+    /// Writes the files of a plugin over those that stand there; what was accepted stays.
+    ///
+    /// # Errors
+    /// `Unsupported` where the manifest has no `[plugins]`, `World` where they cannot be written.
+    pub fn put_plugin(&self, install: &Install) -> Result<(), StartError> {
+        let form = self.manifest.plugins.as_ref();
+        let form = form.ok_or_else(|| StartError::Unsupported("[plugins]".to_owned()))?;
+        form.write(&self.world, &form.vars(&self.vars, install)?)
+    }
+
     /// A place that the manifest names by role, such as `audit`.
     ///
     /// # Errors
@@ -410,6 +424,31 @@ fn environment(plan: &Plan, vars: &Vars) -> Result<BTreeMap<String, String>, Sta
     }
     env.extend(plan.env.clone());
     Ok(env)
+}
+
+/// Puts the plugins in place; the plan whose configuration has them.
+async fn with_plugins(plan: &Plan, world: &World, vars: &Vars) -> Result<Plan, StartError> {
+    let mut plan = plan.clone();
+    if plan.plugins.is_empty() {
+        return Ok(plan);
+    }
+    let manifest = Arc::clone(&plan.manifest);
+    let form = manifest.plugins.as_ref();
+    let form = form.ok_or_else(|| StartError::Unsupported("[plugins]".to_owned()))?;
+    let mut entries = Vec::new();
+    for install in &plan.plugins {
+        let mut vars = form.vars(vars, install)?;
+        form.write(world, &vars)?;
+        if let Some(command) = &form.digest {
+            let knockout = plan.knockout.as_deref();
+            let ended = run_command(&manifest, knockout, world, &vars, command).await?;
+            expect_success(command, &ended)?;
+            vars.set("DIGEST", String::from_utf8_lossy(&ended.stdout).trim());
+        }
+        entries.push(form.entry(&vars)?);
+    }
+    plan.merges.push(form.patch(entries));
+    Ok(plan)
 }
 
 fn write_config(plan: &Plan, world: &World, vars: &mut Vars) -> Result<(), StartError> {

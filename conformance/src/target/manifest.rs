@@ -168,6 +168,9 @@ pub struct Manifest {
     /// How the records of the audit log (`files.audit`, one JSON object a line) are to be read.
     #[serde(default)]
     pub audit: Option<Audit>,
+    /// How a plugin of the suite's is put into it.
+    #[serde(default)]
+    pub plugins: Option<super::plugins::Plugins>,
     /// Where an error answer has its parts.
     #[serde(default)]
     pub errors: Option<Errors>,

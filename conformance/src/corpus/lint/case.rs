@@ -155,9 +155,9 @@ fn requirements(rules: &mut Rules<'_>, case: &Case, at: &str) {
 fn surface(rules: &mut Rules<'_>, case: &Case, at: &str) {
     let message = case.surface == Surface::MessageText;
     rules.hold(
-        !case.raw || message,
+        !case.raw || message || case.surface == Surface::PluginFrame,
         &format!("{at}/raw"),
-        "is for message.text alone",
+        "is for message.text and plugin.frame alone",
         "take it away",
     );
     let arguments = case.surface == Surface::ToolArguments;

@@ -20,6 +20,9 @@ use super::{CASE_LIMIT, Played, Stand, rates, setup};
 pub struct Kept {
     /// One of low rates, used by another client each time.
     low: Option<Target>,
+    /// One with a plugin.
+    #[cfg(unix)]
+    plugin: Option<super::plugins::Seat>,
     /// One whose vault is as it was, to be started again on the next record.
     store: Option<Store>,
 }
@@ -42,6 +45,12 @@ pub async fn play_fresh(lab: &Lab, kept: &mut Kept, case: &Case) -> Result<Playe
             Surface::ConfigFile => config(lab, case).await,
             Surface::VaultFile => vault(lab, &mut kept.store, case).await,
             Surface::GatewayRequest => requests(lab, &mut kept.low, case).await,
+            #[cfg(unix)]
+            Surface::PluginFrame => {
+                let (seen, evidence) = super::plugins::frame(lab, &mut kept.plugin, case).await?;
+                let delivered = seen.served;
+                Ok(Played { delivered, ..played(case, &seen, evidence) })
+            }
             other => Err(Trouble::Harness(format!("{} needs no fresh target", other.id()))),
         }
     };

@@ -5,6 +5,8 @@
 mod deliver;
 mod fresh;
 mod logs;
+#[cfg(unix)]
+mod plugins;
 mod rates;
 mod setup;
 mod twist;

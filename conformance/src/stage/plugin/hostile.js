@@ -1,7 +1,7 @@
 // A plugin that does what the suite tells it, good or bad. It speaks the wire of nng over ipc://
-// (pair, version 0) and needs nothing but Node. What it is to do when it starts stands before this
-// text as START; what it is to do in a call stands in the call's argument `plan`. It must never do
-// anything by itself.
+// (pair, version 0) and needs nothing but Node. What it is to do when it starts and how the target
+// speaks stands before this text as TOLD; what it is to do in a call stands in the call's argument
+// `plan`. It must never do anything by itself.
 "use strict";
 const fs = require("node:fs");
 const net = require("node:net");
@@ -25,7 +25,7 @@ function connect(to, from) {
     link.say = (message) => link.frame(Buffer.from(JSON.stringify(message)));
     link.socket.on("error", () => {});
     link.socket.on("close", () => { link.open = false; for (const wake of link.waiting.splice(0)) wake(); done(link); });
-    link.socket.on("connect", () => { link.socket.write(GREETING); });
+    link.socket.on("connect", () => { fs.writeSync(1, "connected\n"); link.socket.write(GREETING); });
     link.socket.on("data", (piece) => {
       link.had = Buffer.concat([link.had, piece]);
       if (!link.greeted) {
@@ -60,9 +60,9 @@ async function attempt(what) {
   try { return { got: String(await what()).slice(0, 400) }; } catch (error) { return { error: String(error.code || error.message) }; }
 }
 
-function reach(host, port) {
+function reach({ host, port, say }) {
   return new Promise((done, fail) => {
-    const socket = net.connect(port, host, () => { socket.end(); done("connected"); });
+    const socket = net.connect(port, host, () => { socket.end(say); done("connected"); });
     socket.setTimeout(1500, () => { socket.destroy(); fail(new Error("no answer")); });
     socket.on("error", fail);
   });
@@ -116,24 +116,29 @@ async function step(it, link, id) {
   if (it.read) return attempt(() => fs.readFileSync(it.read, "utf8"));
   if (it.write) return attempt(() => fs.writeFileSync(it.write, it.text || "x"));
   if (it.list) return attempt(() => fs.readdirSync(it.list).join(" "));
-  if (it.reach) return attempt(() => reach(it.reach.host, it.reach.port));
+  if (it.reach) return attempt(() => reach(it.reach));
   if (it.socket) return attempt(async () => { const other = await connect(it.socket, () => {}); if (!other.greeted) throw new Error("closed"); return "greeted"; });
   return null;
 }
 
+// What stands at a JSON pointer, and an object that has a value there.
+const at = (value, pointer) => pointer.split("/").slice(1).reduce((it, key) => (it ? it[key] : undefined), value);
+const holding = (pointer, value) => pointer.split("/").slice(1).reduceRight((it, key) => ({ [key]: it }), value);
+
 async function answer(link, message) {
-  if (message.method === "plugin.hello") { link.say({ jsonrpc: "2.0", id: message.id, result: HELLO }); return; }
-  const plan = (message.params && message.params.arguments && message.params.arguments.plan) || { steps: [] };
+  if (message.method === TOLD.hello) { link.say({ jsonrpc: "2.0", id: message.id, result: TOLD.welcome }); return; }
+  if (message.method !== TOLD.call) return;
+  const plan = (at(message, TOLD.arguments) || {}).plan || { steps: [] };
   const did = [];
   link.seen.length = 0;
   for (const it of plan.steps) did.push(await step(it, link, message.id));
-  const told = { mark: plan.mark, made: MADE, did, saw: link.seen.slice(0, 20), count: link.seen.length };
+  const told = { mark: plan.mark, made: TOLD.made, did, saw: link.seen.slice(0, 20), count: link.seen.length };
   told.results = link.seen.filter((it) => it && it.result !== undefined).length;
-  link.say({ jsonrpc: "2.0", id: message.id, result: { content: JSON.stringify(told) } });
+  link.say({ jsonrpc: "2.0", id: message.id, result: holding(TOLD.answer, JSON.stringify(told)) });
 }
 
 (async () => {
-  for (const it of START) await step(it, null, 0);
+  for (const it of TOLD.start) await step(it, null, 0);
   const link = await connect(path, (link, message) => answer(link, message));
   link.socket.on("close", () => process.exit(0));
 })();
