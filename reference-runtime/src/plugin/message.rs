@@ -25,15 +25,39 @@ pub(super) enum Incoming {
 /// # Errors
 /// A requirement of Layer 1 that it breaks; `plugin.frame` where it is not JSON-RPC.
 pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Incoming, Rejection> {
-    if PLUGIN_FRAME.enforced() && INPUT_ALL_DOORS.enforced() {
-        let map: Map<String, Value> = boundary_json::parse(bytes, limits)?.into_inner();
-        strings(&Value::Object(map.clone()))?;
+    let mut limits = *limits;
+    if !PLUGIN_FRAME.enforced() {
+        // What is prevented: as deep as the parser goes.
+        limits.json_depth = boundary_json::MAX_DEPTH;
+        limits.body_bytes = usize::MAX;
+    }
+    if INPUT_ALL_DOORS.enforced() {
+        let map: Map<String, Value> = boundary_json::parse(bytes, &limits)?.into_inner();
+        map.iter().try_for_each(|(key, value)| {
+            plain(key)?;
+            strings(value)
+        })?;
         return incoming(map);
     }
     // What is prevented: whatever a lenient parser makes of it.
-    let found: Value = serde_json::from_slice(bytes)
-        .map_err(|error| PLUGIN_FRAME.refuse(INVALID, error.to_string()))?;
-    incoming(found.as_object().cloned().unwrap_or_default())
+    let wrong = |cause: String| PLUGIN_FRAME.refuse(INVALID, cause);
+    let found: Map<String, Value> =
+        serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+    let deepest = found.values().map(depth).max().unwrap_or_default().saturating_add(1);
+    if deepest > limits.json_depth {
+        return Err(wrong(format!("{deepest} levels")));
+    }
+    incoming(found)
+}
+
+/// Open containers of a value.
+fn depth(value: &Value) -> usize {
+    let inner = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(fields) => fields.values().map(depth).max(),
+        _ => return 0,
+    };
+    inner.unwrap_or_default().saturating_add(1)
 }
 
 fn incoming(mut map: Map<String, Value>) -> Result<Incoming, Rejection> {
@@ -106,14 +130,17 @@ pub(super) fn error(id: &Value, code: i64, message: &str) -> Vec<u8> {
         .into()
 }
 
+fn plain(text: &str) -> Result<(), Rejection> {
+    text::no_null(text).and_then(|()| text::no_controls(text))
+}
+
 /// The rules of text hold for every string of a message, keys included. The depth is bounded.
 fn strings(value: &Value) -> Result<(), Rejection> {
-    let check = |text: &str| text::no_null(text).and_then(|()| text::no_controls(text));
     match value {
-        Value::String(text) => check(text),
+        Value::String(text) => plain(text),
         Value::Array(items) => items.iter().try_for_each(strings),
         Value::Object(fields) => fields.iter().try_for_each(|(key, item)| {
-            check(key)?;
+            plain(key)?;
             strings(item)
         }),
         Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),

@@ -323,7 +323,8 @@ impl Plan {
             (Purpose::Program, true) => OUTPUT_BYTES,
             (Purpose::Program, false) => usize::MAX,
             (Purpose::Worker, _) => ANSWER_BYTES,
-            (Purpose::Plugin, _) => PLUGIN_OUTPUT_BYTES,
+            (Purpose::Plugin, _) if requirement::PLUGIN_PROCESS.enforced() => PLUGIN_OUTPUT_BYTES,
+            (Purpose::Plugin, _) => usize::MAX,
         };
         let environment = heads.env.then(|| {
             let one_more = variant::ENVIRONMENT.on().then_some(("LC_COLLATE", "C"));
@@ -432,7 +433,8 @@ fn mounts(network: bool, write: bool, facts: &Facts, heads: Heads) -> Vec<Mount>
     view
 }
 
-fn limits(purpose: Purpose) -> Rlimits {
+/// The limits of what a process takes.
+pub(super) fn limits(purpose: Purpose) -> Rlimits {
     if purpose == Purpose::Plugin && requirement::PLUGIN_PROCESS.enforced() {
         PLUGIN_RLIMITS
     } else if purpose == Purpose::Plugin {

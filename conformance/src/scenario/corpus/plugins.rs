@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::corpus::Case;
+use crate::corpus::{Case, Kind};
 use crate::corpus::payload::{Var, Vars};
 use crate::driver::excerpt;
 use crate::oracle::Observed;
@@ -68,7 +68,10 @@ pub(super) async fn frame(
         ..Observed::default()
     };
     judge(&told, wanted, &mark, &mut seen, &mut evidence);
-    *kept = Some(seat);
+    // What state it is in after a fall is unknown.
+    if case.kind == Kind::Benign || (!seen.intact && seen.leaked.is_empty()) {
+        *kept = Some(seat);
+    }
     Ok((seen, evidence))
 }
 

@@ -46,13 +46,15 @@ pub(super) async fn stranger(lab: Lab) -> Result<Finding, Trouble> {
     let program = world.outside().join("stranger.js");
     world.write(&program, stranger.program(form).as_bytes(), 0o644)?;
 
+    let before = sockets(world.root());
     let calling = {
         let (target, tool) = (target.clone(), tool.clone());
         tokio::spawn(async move { play(&target, &tool, &[]).await })
     };
     let begun = Instant::now();
     let socket = loop {
-        if let Some(socket) = sockets(world.root()).into_iter().next() {
+        let new = sockets(world.root()).into_iter().find(|socket| !before.contains(socket));
+        if let Some(socket) = new {
             break socket;
         }
         if begun.elapsed() > SOON {
