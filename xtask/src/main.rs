@@ -12,6 +12,7 @@ mod failure;
 mod fuzz;
 mod knockouts;
 mod process;
+mod sdk;
 mod serve;
 mod setup;
 mod soak;
@@ -65,6 +66,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Run the benches and print their ratios.
     Bench(bench::Options),
+    /// Compile the TypeScript SDK of plugins, compare, and run its example.
+    Sdk(sdk::Options),
     /// Launch the reference's sandbox 500 times, kill one launch in ten, and look what is left.
     Soak,
     /// Check the house rules: room order, first lines, file length, words that may not stand here.
@@ -101,6 +104,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Attacks(action) => attacks::run(workspace, &action),
         Command::Fuzz(options) => fuzz::run(workspace, &options),
         Command::Bench(options) => bench::run(workspace, &options),
+        Command::Sdk(options) => sdk::run(workspace, &options),
         Command::Soak => soak::run(workspace),
         Command::Tidy => tidy::run(workspace),
         Command::Deny(options) => deny::run(workspace, &options),

@@ -9,7 +9,7 @@ use crate::failure::{Failure, io};
 use crate::process::find;
 use crate::summary::{Ended, Summary};
 use crate::workspace::Workspace;
-use crate::{attacks, bubblewrap, deny, knockouts, tidy};
+use crate::{attacks, bubblewrap, deny, knockouts, sdk, tidy};
 
 /// A snapshot that differs or is missing fails and is never written here; who means the change runs
 /// the test with `INSTA_UPDATE=always` and looks at the difference.
@@ -61,6 +61,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
             .run()?;
         Ok(Ended::Passed(String::new()))
     });
+    summary.step("sdk", || sdk::compiled(workspace, false));
     summary.step("attacks", || attacks::lint(workspace));
     summary.step("matrices", || knockouts::committed(workspace));
     deny::steps(&mut summary, workspace, &options.deny);

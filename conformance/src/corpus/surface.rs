@@ -162,7 +162,10 @@ impl Surface {
     /// Whether each case needs a fresh target.
     #[must_use]
     pub const fn is_fresh(self) -> bool {
-        matches!(self, Self::ConfigFile | Self::VaultFile | Self::GatewayRequest | Self::PluginFrame)
+        matches!(
+            self,
+            Self::ConfigFile | Self::VaultFile | Self::GatewayRequest | Self::PluginFrame
+        )
     }
 
     /// The id as records write it, such as `message.text`.

@@ -209,7 +209,8 @@ fn descendants(of: u32) -> BTreeSet<(u32, u64)> {
         let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
         let Some(pid) = pid else { continue };
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        let parent =
+            stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
         if let Some(parent) = parent {
             parents.push((pid, parent));
         }
@@ -217,7 +218,13 @@ fn descendants(of: u32) -> BTreeSet<(u32, u64)> {
     let mut found: BTreeSet<u32> = [of].into();
     loop {
         let before = found.len();
-        found.extend(parents.iter().filter(|(_, up): &&(u32, u32)| found.contains(up)).map(|(pid, _)| *pid).collect::<Vec<_>>());
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, up): &&(u32, u32)| found.contains(up))
+                .map(|(pid, _)| *pid)
+                .collect::<Vec<_>>(),
+        );
         if found.len() == before {
             break;
         }
@@ -394,7 +401,9 @@ async fn inherits(lab: Lab) -> Result<Finding, Trouble> {
     finding.twin(true, "the plugin answers");
     finding.reached(told.served, "it looked at what it has");
     let environment = report.step(0).to_string();
-    for (what, secret) in [("master password", "MASTER"), ("model's key", "SECRET"), ("token", "TOKEN")] {
+    for (what, secret) in
+        [("master password", "MASTER"), ("model's key", "SECRET"), ("token", "TOKEN")]
+    {
         let secret = target.var(secret);
         let has = !secret.is_empty() && environment.contains(&secret);
         finding.no_effect(!has, format!("the {what} stands in its environment: {has}"));
@@ -402,7 +411,8 @@ async fn inherits(lab: Lab) -> Result<Finding, Trouble> {
     let state = world.root().to_string_lossy().into_owned();
     let has = environment.contains(&state);
     finding.no_effect(!has, format!("a path of the target stands in its environment: {has}"));
-    let foreign: Vec<String> = descriptors(report.step(1)).into_iter().filter(|it| !own(it)).collect();
+    let foreign: Vec<String> =
+        descriptors(report.step(1)).into_iter().filter(|it| !own(it)).collect();
     finding.no_effect(foreign.is_empty(), format!("descriptors of its host's: {foreign:?}"));
     let got = |index: usize| report.step(index)["got"].as_str().map(str::to_owned);
     let read = got(2);
@@ -452,7 +462,9 @@ async fn granted(lab: Lab) -> Result<Finding, Trouble> {
     let ask = |path: &str| [json!({"ask": read, "with": {"path": path}}), listen(1, 2_000)];
     let told = play(&target, &tool, &ask("note")).await?;
     let saw = |told: &Told, text: &str| {
-        told.report.as_ref().is_some_and(|it| it.saw.iter().any(|one| one.to_string().contains(text)))
+        told.report
+            .as_ref()
+            .is_some_and(|it| it.saw.iter().any(|one| one.to_string().contains(text)))
     };
     let words = format!("the plugin that may read reads: {}", told.shown());
     finding.twin(saw(&told, &mark), words);

@@ -14,6 +14,7 @@ mod gateway;
 mod house;
 #[cfg(feature = "knockout")]
 mod knockout;
+mod plugin;
 mod rate;
 mod redact;
 mod registry;

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use crate::corpus::{Case, Kind};
 use crate::corpus::payload::{Var, Vars};
+use crate::corpus::{Case, Kind};
 use crate::driver::excerpt;
 use crate::oracle::Observed;
 use crate::scenario::plugin::{Told, form, play, works};
@@ -79,7 +79,11 @@ fn judge(told: &Told, wanted: usize, mark: &str, seen: &mut Observed, evidence: 
     match (&told.report, &told.text) {
         (Some(report), _) => {
             let saw = Value::from(report.saw.clone()).to_string();
-            evidence.push(format!("results: {}, saw {}", report.results, excerpt(saw.as_bytes(), 300)));
+            evidence.push(format!(
+                "results: {}, saw {}",
+                report.results,
+                excerpt(saw.as_bytes(), 300)
+            ));
             seen.intact = wanted > 0 && report.results >= wanted;
         }
         (None, Some(text)) if text.contains(mark) => {

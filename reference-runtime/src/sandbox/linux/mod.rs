@@ -21,7 +21,7 @@ use std::{
 
 use super::{
     follow::{Ended, Followed, follow},
-    plan::{Facts, Heads, PLUGIN, Plan, Purpose, is_system, limits},
+    plan::{Facts, Heads, PLUGIN, Plan, Purpose, Rlimits, is_system, limits},
     policy::Level,
     run::{Job, NOT_BUILT, Ran, Refusal, Setting, Stop, Work},
 };
@@ -139,7 +139,8 @@ impl Backend {
             // What is prevented: a plugin that inherits what its host has.
             plan.environment = None;
             plan.inner.close_descriptors = false;
-            plan.inner.rlimits = Some(limits(purpose));
+            // Without a user namespace of its own all processes of the user are counted.
+            plan.inner.rlimits = Some(Rlimits { processes: u64::MAX, ..limits(purpose) });
         }
         let waits = self.waits && plan.reap && contained.is_some() && job.stays.is_none();
         let ready = if waits { self.ready.take(&plan, &identities) } else { None };
