@@ -101,6 +101,7 @@ mod tests {
             folders: vec!["/lib64".into()],
             shim: "/opt/runtime".into(),
             uid: 1000,
+            plugin: None,
         }
     }
 
@@ -140,6 +141,20 @@ mod tests {
             let outer = outer.unwrap_or_else(|| "no view of its own".to_owned());
             insta::assert_snapshot!(name, format!("{outer}\n\ninside: {inner}"));
         }
+    }
+
+    /// A plugin sees its own folder and no workspace; its memory is what it may write to.
+    #[test]
+    fn the_plan_of_a_plugin_is_exactly_this() {
+        let facts = Facts { plugin: Some("/tmp/clawproof-1".into()), ..facts() };
+        let (level, nothing) = (Level::Strict, Capabilities::NONE);
+        let plan = Plan::new(level, nothing, Purpose::Plugin, &facts, Heads::ALL);
+        let words = line(&plan, plan.outer.as_ref().unwrap(), 7).arguments;
+        let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap()).collect();
+        let outer = words.join(" ").replace(" --", "\n--");
+        assert!(!outer.contains("/home/u/ws"), "{outer}");
+        let inner = serde_json::to_string_pretty(&plan.inner).unwrap();
+        insta::assert_snapshot!("strict_plugin", format!("{outer}\n\ninside: {inner}"));
     }
 
     #[test]
