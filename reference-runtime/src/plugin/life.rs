@@ -64,6 +64,9 @@ pub(super) async fn live(plugin: Arc<Plugin>, mut calls: mpsc::Receiver<Call>) {
     let mut falls = 0_u32;
     let mut not_before = Instant::now();
     while let Some(mut call) = calls.recv().await {
+        if call.answer.is_closed() {
+            continue;
+        }
         if falls >= MOST_FALLS && PLUGIN_PROCESS.enforced() {
             let cause = format!("{} fell {falls} times in a row", plugin.name());
             let public = "the plugin fell too often and is not started any more";

@@ -27,27 +27,23 @@ pub(super) enum Incoming {
 pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Incoming, Rejection> {
     let mut limits = *limits;
     if !PLUGIN_FRAME.enforced() {
-        // What is prevented: as deep as the parser goes.
+        // What is prevented: as deep and as long as the parser takes it.
         limits.json_depth = boundary_json::MAX_DEPTH;
         limits.body_bytes = usize::MAX;
     }
+    let map: Map<String, Value> = boundary_json::parse(bytes, &limits)?.into_inner();
+    // Counted a second time, by what was parsed.
+    let deepest = map.values().map(depth).max().unwrap_or_default().saturating_add(1);
+    if deepest > limits.json_depth {
+        return Err(PLUGIN_FRAME.refuse(INVALID, format!("{deepest} levels")));
+    }
     if INPUT_ALL_DOORS.enforced() {
-        let map: Map<String, Value> = boundary_json::parse(bytes, &limits)?.into_inner();
         map.iter().try_for_each(|(key, value)| {
             plain(key)?;
             strings(value)
         })?;
-        return incoming(map);
     }
-    // What is prevented: whatever a lenient parser makes of it.
-    let wrong = |cause: String| PLUGIN_FRAME.refuse(INVALID, cause);
-    let found: Map<String, Value> =
-        serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
-    let deepest = found.values().map(depth).max().unwrap_or_default().saturating_add(1);
-    if deepest > limits.json_depth {
-        return Err(wrong(format!("{deepest} levels")));
-    }
-    incoming(found)
+    incoming(map)
 }
 
 /// Open containers of a value.
