@@ -2,7 +2,9 @@
 //! own that is spoken to through one socket. This room must never know who asked for a call, nor
 //! run anything of a plugin inside this process.
 
+#[cfg_attr(not(unix), expect(dead_code, reason = "plugins run on Unix alone"))]
 mod bundle;
+#[cfg_attr(not(unix), expect(dead_code, reason = "plugins run on Unix alone"))]
 mod declaration;
 #[cfg(unix)]
 mod door;
@@ -24,7 +26,9 @@ use std::{
 };
 
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+#[cfg(unix)]
+use tokio::sync::oneshot;
 
 use self::{bundle::Bundle, declaration::Declaration, host::Host};
 use crate::{
@@ -170,6 +174,7 @@ impl Loaded {
 
 /// What of the configuration concerns plugins and can change while they run.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(not(unix), expect(dead_code, reason = "plugins run on Unix alone"))]
 struct Settings {
     limits: Limits,
     timeout: Duration,

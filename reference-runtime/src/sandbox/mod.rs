@@ -76,6 +76,7 @@ impl<T> Contained<T> {
 
     /// The value, to be used further.
     #[must_use]
+    #[cfg_attr(not(unix), expect(dead_code, reason = "plugins run on Unix alone"))]
     pub(crate) const fn get_mut(&mut self) -> &mut T {
         &mut self.value
     }
@@ -88,6 +89,7 @@ impl<T> Contained<T> {
 
     /// Another value that came out of the same run.
     #[must_use]
+    #[cfg_attr(not(unix), expect(dead_code, reason = "plugins run on Unix alone"))]
     pub(crate) fn yields<U>(&self, value: U) -> Contained<U> {
         Contained { value, level: self.level }
     }

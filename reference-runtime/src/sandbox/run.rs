@@ -21,6 +21,7 @@ pub(super) struct Job {
     /// Pass what is kept of the output on to this process's own, as it comes.
     pub(super) pass_on: bool,
     /// A process that stays and is spoken to; none: a tool's run.
+    #[cfg_attr(windows, expect(dead_code, reason = "Windows runs no plugins"))]
     pub(super) stays: Option<Stays>,
 }
 
