@@ -37,12 +37,10 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Incoming, Rejection>
     if deepest > limits.json_depth {
         return Err(PLUGIN_FRAME.refuse(INVALID, format!("{deepest} levels")));
     }
-    if INPUT_ALL_DOORS.enforced() {
-        map.iter().try_for_each(|(key, value)| {
-            plain(key)?;
-            strings(value)
-        })?;
-    }
+    map.iter().try_for_each(|(key, value)| {
+        plain(key)?;
+        strings(value)
+    })?;
     incoming(map)
 }
 
@@ -126,8 +124,15 @@ pub(super) fn error(id: &Value, code: i64, message: &str) -> Vec<u8> {
         .into()
 }
 
+/// Text of a plugin ends in a model, a log or a terminal: this door refuses what messages may not
+/// hold by itself, whatever becomes of their own check. (A null byte is no part of any JSON here.)
 fn plain(text: &str) -> Result<(), Rejection> {
-    text::no_null(text).and_then(|()| text::no_controls(text))
+    let obeyed = |it: char| it.is_control() && !matches!(it, '\t' | '\n' | '\r');
+    INPUT_ALL_DOORS.check(
+        !text.chars().any(obeyed),
+        "a plugin's message holds control characters",
+        || "C0, DEL or C1 in a message of a plugin".to_owned(),
+    )
 }
 
 /// The rules of text hold for every string of a message, keys included. The depth is bounded.

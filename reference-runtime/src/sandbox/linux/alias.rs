@@ -54,13 +54,8 @@ fn spellings(name: &OsStr) -> Vec<PathBuf> {
         .map(|(at, sign)| if at % 2 == 0 { sign.to_ascii_uppercase() } else { sign })
         .collect();
     let short: String = plain.chars().take(6).collect();
-    let all = [
-        upper,
-        mixed,
-        format!("{first}\u{200c}{rest}"),
-        format!("{short}~1"),
-        format!("{name}."),
-    ];
+    let all =
+        [upper, mixed, format!("{first}\u{200c}{rest}"), format!("{short}~1"), format!("{name}.")];
     all.into_iter().filter(|other| other != name).map(PathBuf::from).collect()
 }
 
