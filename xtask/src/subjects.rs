@@ -59,6 +59,9 @@ pub(crate) struct League {
     kept: bool,
 }
 
+/// How a reader of a league plays a case again.
+const AGAIN: &str = "cargo xtask subjects run {target} -- --seed {seed} --case {case}";
+
 /// A manifest that names a published subject, with its file.
 struct Known {
     manifest: Manifest,
@@ -131,15 +134,19 @@ fn program(workspace: &Workspace, known: &Known) -> Option<PathBuf> {
 fn list(workspace: &Workspace) -> Result<(), Failure> {
     for known in known(workspace)? {
         let Known { manifest, subject, .. } = &known;
-        let installed = program(workspace, &known).map_or("not installed", |_| "installed");
+        let installed = match program(workspace, &known) {
+            Some(_) if current(workspace, &known) => "installed",
+            Some(_) => "other version",
+            None => "not installed",
+        };
         let seen = subject.seen.as_deref().unwrap_or("not run");
         println!(
-            "{:<16} {:<12} {:<12} {installed:<14} {seen}",
+            "{:<20} {:<20} {:<18} {installed:<14} {seen}",
             manifest.name, subject.version, subject.licence
         );
-        println!("{:<16} {}", "", manifest.title);
+        println!("{:<20} {}", "", manifest.title);
         for limit in &subject.limits {
-            println!("{:<16} documented limit: {limit}", "");
+            println!("{:<20} documented limit: {limit}", "");
         }
     }
     Ok(())
@@ -194,11 +201,29 @@ fn install(workspace: &Workspace, known: &Known) -> Result<(), Failure> {
     }
     match program(workspace, known) {
         Some(at) => {
+            let (stamp, pinned) = stamp(workspace, known);
+            std::fs::write(stamp, pinned).map_err(io("write what was installed"))?;
             eprintln!("installed: {}", at.display());
             Ok(())
         }
         None => Err(Failure::machine(format!("{} left no program behind", manifest.name))),
     }
+}
+
+/// The file that says what was installed into a subject's folder, and what the manifest pins now.
+fn stamp(workspace: &Workspace, known: &Known) -> (PathBuf, String) {
+    let Subject { npm, pip, cargo, wiring, .. } = &known.subject;
+    let pinned: Vec<&str> =
+        [npm, pip, cargo].into_iter().flatten().chain(wiring).map(String::as_str).collect();
+    (folder(workspace, known).join("installed.txt"), pinned.join("\n"))
+}
+
+/// Whether what is installed is what the manifest pins; of a package of the distribution, whether it
+/// is there.
+fn current(workspace: &Workspace, known: &Known) -> bool {
+    let (stamp, pinned) = stamp(workspace, known);
+    let kept = std::fs::read_to_string(stamp).unwrap_or_default();
+    program(workspace, known).is_some() && kept == pinned
 }
 
 /// Installs packages of Node. Scripts of packages are needed by some to fetch their program; they run
@@ -243,23 +268,27 @@ fn there(package: &str) -> bool {
 
 fn put_to_the_suite(workspace: &Workspace, options: &Run) -> Result<(), Failure> {
     let known = named(workspace, &options.name)?;
-    if options.install && program(workspace, &known).is_none() {
+    if options.install && !current(workspace, &known) {
         install(workspace, &known)?;
     }
-    let program = program(workspace, &known).ok_or_else(|| {
+    let program = program(workspace, &known).filter(|_| current(workspace, &known));
+    let program = program.ok_or_else(|| {
         let name = &options.name;
         Failure::machine(format!(
-            "{name} is not installed: `cargo xtask subjects install {name}` does it"
+            "{name} is not installed at this version: `cargo xtask subjects install {name}` does it"
         ))
     })?;
     let profile = if options.debug { "debug" } else { "release" };
     build(workspace, profile)?;
     let run = |report: &Path| suite(workspace, profile, &known, &program, report, &options.suite);
-    let first = report(workspace, &options.name)?;
+    // A league takes reports of whole runs.
+    let partial = |it: &String| it.starts_with("--case") || it.starts_with("--shard");
+    let part = if options.suite.iter().any(partial) { "-part" } else { "" };
+    let first = report(workspace, &format!("{}{part}", options.name))?;
     if !options.twice {
         return run(&first);
     }
-    let second = report(workspace, &format!("{}-again", options.name))?;
+    let second = report(workspace, &format!("{}{part}-again", options.name))?;
     for place in [&first, &second] {
         let _ = std::fs::remove_file(place);
         // That the subject fails is no trouble here; that there is no report is.
@@ -287,8 +316,9 @@ pub(crate) fn league(workspace: &Workspace, options: &League) -> Result<(), Fail
         if !options.names.is_empty() && !options.names.contains(name) {
             continue;
         }
-        let Some(program) = program(workspace, &known) else {
-            println!("{name}: not installed, left out");
+        let program = program(workspace, &known).filter(|_| current(workspace, &known));
+        let Some(program) = program else {
+            println!("{name}: not installed at this version, left out");
             continue;
         };
         let report = report(workspace, name)?;
@@ -310,8 +340,9 @@ pub(crate) fn league(workspace: &Workspace, options: &League) -> Result<(), Fail
             "two installed subjects are needed to compare: `cargo xtask subjects install --all`, or one by its name",
         ));
     }
-    let compare = || workspace.program("release", "clawproof").arg("compare").args(&reports);
-    let heard = compare().arg("--html").arg(folder.join("league.html")).hear()?;
+    let compare = workspace.program("release", "clawproof").arg("compare").args(&reports);
+    let compare = compare.arg("--again").arg(AGAIN).arg("--html").arg(folder.join("league.html"));
+    let heard = compare.arg("--json").arg(folder.join("league.json")).hear()?;
     println!("{}", heard.out);
     if heard.code != 0 {
         return Err(Failure::machine(heard.last_line().to_owned()));
@@ -321,7 +352,7 @@ pub(crate) fn league(workspace: &Workspace, options: &League) -> Result<(), Fail
         let name = report.file_name().unwrap_or_default();
         std::fs::copy(report, folder.join(name)).map_err(io("copy a report"))?;
     }
-    eprintln!("league: {} (terminal, HTML, JSON)", folder.display());
+    eprintln!("league: league.txt, .html and .json in {}", folder.display());
     Ok(())
 }
 

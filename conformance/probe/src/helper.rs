@@ -130,7 +130,11 @@ pub(crate) fn touched(bytes: u64) -> io::Result<Vec<u8>> {
     Ok(block)
 }
 
-/// A process that leaves its session and its parent and shows that it lives, for eight seconds.
+/// How long a heart beats at most. An agent may take as long until its turn has ended and somebody
+/// looks; what beats then is ended by the suite.
+const LIFE: Duration = Duration::from_secs(60);
+
+/// A process that leaves its session and its parent and shows that it lives.
 pub(crate) fn leave_heartbeat(params: &Params) -> io::Result<()> {
     again("heartbeat")
         .arg(step::of(params, step::heartbeat))
@@ -149,7 +153,7 @@ fn heartbeat(path: &Path) -> io::Result<()> {
     let _ = rustix::process::setsid();
     let begin = Instant::now();
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-    while begin.elapsed() < PATIENCE {
+    while begin.elapsed() < LIFE {
         file.write_all(b".")?;
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -373,6 +373,11 @@ pub mod step {
     pub fn release(workspace: &Path, token: &str) -> PathBuf {
         workspace.join(format!("release-{token}"))
     }
+    /// What the probe prints that is too much for a tool's result, which agents cut.
+    #[must_use]
+    pub fn told(workspace: &Path, token: &str) -> PathBuf {
+        workspace.join(format!("told-{token}"))
+    }
     /// Grows while a process left behind still runs.
     #[must_use]
     pub fn heartbeat(workspace: &Path, token: &str) -> PathBuf {

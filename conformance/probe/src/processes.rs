@@ -86,7 +86,7 @@ pub(crate) const PROBES: &[Probe] = &[
         what: "Prints the command line of every process it sees.",
         why: "Command lines carry names, paths and tokens.",
         observer: "random text in the arguments of a canary process comes out of the sandbox",
-        action: |_| print_of_all("cmdline", false),
+        action: |params| print_of_all(params, "cmdline", false),
         ..HOLD
     },
     Probe {
@@ -95,7 +95,7 @@ pub(crate) const PROBES: &[Probe] = &[
         why: "Clearing the tool's environment does not clear the launcher's, which is pid 1 inside.",
         needs: &[Need::Launch],
         observer: "a random value in the launcher's environment comes out of the sandbox",
-        action: |_| print_of_all("environ", true),
+        action: |params| print_of_all(params, "environ", true),
         ..HOLD
     },
     Probe {
@@ -104,7 +104,7 @@ pub(crate) const PROBES: &[Probe] = &[
         why: "A launcher's arguments name the user's folders, and often carry tokens.",
         needs: &[Need::Launch],
         observer: "the launcher's arguments come out of the sandbox",
-        action: |_| print_of_all("cmdline", true),
+        action: |params| print_of_all(params, "cmdline", true),
         ..HOLD
     },
     Probe {
@@ -201,7 +201,8 @@ fn read_memory(params: &Params) -> io::Result<String> {
 }
 
 /// Prints `/proc/<pid>/<name>` of every process (but this one), with line feeds for NULs.
-fn print_of_all(name: &str, parent_first: bool) -> io::Result<String> {
+/// Prints it, and writes it into the workspace: who cuts what is printed has not held it.
+fn print_of_all(params: &Params, name: &str, parent_first: bool) -> io::Result<String> {
     let own = std::process::id().to_string();
     let mut pids: Vec<String> = fs::read_dir("/proc")?
         .flatten()
@@ -213,13 +214,17 @@ fn print_of_all(name: &str, parent_first: bool) -> io::Result<String> {
     if parent_first {
         pids.insert(0, std::os::unix::process::parent_id().to_string());
     }
-    let mut read = 0;
+    let (mut read, mut all) = (0, String::new());
     for pid in &pids {
         if let Ok(bytes) = fs::read(format!("/proc/{pid}/{name}")) {
-            println!("{pid}: {}", String::from_utf8_lossy(&bytes).replace('\0', "\n"));
+            let text = String::from_utf8_lossy(&bytes).replace('\0', "\n");
+            all.push_str(&format!("{pid}: {text}\n"));
             read += 1;
         }
     }
+    // Where nothing can be written, what is printed is all there is.
+    let _ = fs::write(crate::step::of(params, crate::step::told), &all);
+    print!("{all}");
     Ok(format!("read {name} of {read} of {} processes", pids.len()))
 }
 

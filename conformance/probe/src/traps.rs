@@ -172,10 +172,13 @@ fn race(params: &Params) -> io::Result<String> {
     read
 }
 
-/// Exchanges two names as fast as it can, for five seconds.
+/// How long names are exchanged at most: an agent may take as long until its tool looks at them.
+const EXCHANGE: Duration = Duration::from_secs(90);
+
+/// Exchanges two names as fast as it can, until it is ended.
 pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(5) {
+    while begin.elapsed() < EXCHANGE {
         rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?;
         std::thread::sleep(Duration::from_micros(200));
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clawproof::oracle::matrix::digest;
 use clawproof::report::baseline::Baseline;
+use clawproof::report::contrast::Again;
 use clawproof::report::json::{Report, SCHEMA};
 use clawproof::report::{compare, merge};
 use clawproof::verdict::Exit;
@@ -54,6 +55,12 @@ pub(crate) struct CompareArgs {
     /// Also write the comparison as one HTML page that needs no network.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Also write the comparison as JSON.
+    #[arg(long, value_name = "FILE", conflicts_with = "verdicts")]
+    json: Option<PathBuf>,
+    /// The command line that plays a case again, with `{target}`, `{seed}` and `{case}` in it.
+    #[arg(long, value_name = "LINE", default_value = Again::default().0)]
+    again: String,
 }
 
 /// What `baseline` needs.
@@ -136,11 +143,16 @@ pub(crate) fn compare(args: &CompareArgs) -> Said {
         crate::print(found.iter().cloned());
         return Err((Exit::Failed, format!("{} verdicts differ", found.len())));
     }
+    let again = Again(&args.again);
+    if let Some(path) = &args.json {
+        let json = serde_json::to_vec_pretty(&compare::json(&reports, again));
+        save(path, &json.map_err(|error| (Exit::Harness, error.to_string()))?)?;
+    }
     if let Some(path) = &args.html {
-        let page = compare::html(&reports).map_err(|words| (Exit::Harness, words))?;
+        let page = compare::html(&reports, again).map_err(|words| (Exit::Harness, words))?;
         save(path, page.as_bytes())?;
     }
-    Ok(crate::print(compare::terminal(&reports, args.all).lines().map(str::to_owned)))
+    Ok(crate::print(compare::terminal(&reports, args.all, again).lines().map(str::to_owned)))
 }
 
 /// Prints the entries that would make this report's failures known, for a person to fill in.

@@ -297,7 +297,9 @@ fn corpus(args: &RunArgs, manifest: &Manifest) -> Result<Corpus, (Exit, String)>
 
 /// The command line that plays the run's cases again, up to `--case`.
 fn again(args: &RunArgs, plan: &Plan) -> String {
-    let mut line = format!("clawproof run --target {}", args.target);
+    // As it was called, so that the line can be copied where the program is not on PATH.
+    let own = std::env::args().next().unwrap_or_else(|| "clawproof".to_owned());
+    let mut line = format!("{own} run --target {}", args.target);
     let mut add = |name: &str, value: String| line.push_str(&format!(" --{name} {value}"));
     if args.requirements != clawproof::spec::NEWEST {
         add("requirements", args.requirements.clone());

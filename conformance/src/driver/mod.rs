@@ -23,6 +23,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::target::manifest::Command;
+use crate::target::process::nowhere;
 use crate::target::template::Vars;
 use crate::target::world::World;
 
@@ -118,12 +119,7 @@ pub trait Converse: std::fmt::Debug + Send + Sync {
     fn alive(&self) -> BoxFuture<'_, bool>;
 }
 
-/// A proxy that nobody is: the discard port.
-const NOWHERE: &str = "http://127.0.0.1:9";
-
-/// A command line of a manifest, filled in, to be run as the target's uid. Its proxies are a port
-/// where nobody listens: what it would say to the world at large meets a closed door, and the
-/// suite's model does not.
+/// A command line of a manifest, filled in, to be run as the target's uid. Its proxies lead nowhere.
 fn command(
     world: &World,
     vars: &Vars,
@@ -138,10 +134,7 @@ fn command(
     for argument in argv {
         command.arg(argument?);
     }
-    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"] {
-        command.env(name, NOWHERE);
-    }
-    command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
+    nowhere(&mut command);
     for (name, value) in &line.env {
         command.env(name, fill(value)?);
     }

@@ -16,7 +16,7 @@ use super::http::Reply;
 use super::{Converse, DriverError, command};
 
 /// How long one message may take: such programs start an interpreter and read their configuration.
-const MESSAGE_LIMIT: Duration = Duration::from_secs(60);
+const MESSAGE_LIMIT: Duration = Duration::from_secs(120);
 
 /// A way to a one-shot agent in its world.
 #[derive(Debug)]

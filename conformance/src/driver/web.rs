@@ -22,7 +22,7 @@ use super::websocket::Socket;
 use super::{APPROVAL, Converse, DriverError, excerpt};
 
 /// How long a turn may take.
-const TURN: Duration = Duration::from_secs(60);
+const TURN: Duration = Duration::from_secs(120);
 /// How long lies between two looks at a turn that is asked for again.
 const PAUSE: Duration = Duration::from_millis(100);
 /// So many events are read for one turn, and no more.

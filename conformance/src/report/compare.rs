@@ -6,12 +6,16 @@ use std::fmt::Write as _;
 
 use askama::Template;
 
+use super::contrast::{self, Again, Contrast};
 use super::html::{CSS, JS, mark, policy, slug};
 use super::json::{Report, word};
 use super::terminal::{safe, title};
 use crate::run::RequirementResult;
 use crate::spec::{Layer, Level};
 use crate::verdict::Verdict;
+
+/// The name and version of the comparison's JSON.
+pub const SCHEMA: &str = "clawproof.comparison/1";
 
 /// What stands where a report does not ask for a requirement.
 const NOT_ASKED: &str = "not-asked";
@@ -27,6 +31,7 @@ struct Page {
     layers: Vec<(String, &'static str)>,
     verdicts: BTreeSet<&'static str>,
     rows: Vec<Row>,
+    contrasts: Vec<Contrast>,
 }
 
 struct Column {
@@ -110,9 +115,50 @@ fn cell(row: Option<&RequirementResult>) -> &'static str {
     row.map_or(NOT_ASKED, |row| word(row.verdict))
 }
 
+/// What holds at one of these targets and falls at another.
+#[must_use]
+pub fn contrasts(reports: &[Report], again: Again<'_>) -> Vec<Contrast> {
+    contrast::of(reports, &names(reports), &rows(reports), again)
+}
+
+/// The comparison as JSON.
+#[must_use]
+pub fn json(reports: &[Report], again: Again<'_>) -> serde_json::Value {
+    let names = names(reports);
+    let targets: Vec<_> = names
+        .iter()
+        .zip(reports)
+        .map(|(name, report)| {
+            serde_json::json!({
+                "name": name,
+                "title": report.target.title,
+                "time": report.time,
+                "seed": report.seed,
+                "environment": report.environment,
+                "summary": report.summary,
+            })
+        })
+        .collect();
+    let requirements: Vec<_> = rows(reports)
+        .iter()
+        .map(|(row, cells)| {
+            let verdicts: BTreeMap<&str, &str> =
+                names.iter().map(String::as_str).zip(cells.iter().map(|it| cell(*it))).collect();
+            serde_json::json!({ "id": row.id, "layer": row.layer, "verdicts": verdicts })
+        })
+        .collect();
+    serde_json::json!({
+        "schema": SCHEMA,
+        "notes": notes(reports),
+        "targets": targets,
+        "requirements": requirements,
+        "contrasts": contrasts(reports, again),
+    })
+}
+
 /// The comparison for a terminal; `all` also shows what is the same everywhere.
 #[must_use]
-pub fn terminal(reports: &[Report], all: bool) -> String {
+pub fn terminal(reports: &[Report], all: bool, again: Again<'_>) -> String {
     let names = names(reports);
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(14);
     let mut out = String::new();
@@ -146,6 +192,7 @@ pub fn terminal(reports: &[Report], all: bool) -> String {
     for (name, report) in self::names(reports).iter().zip(reports) {
         let _ = writeln!(out, "{name}: {}", safe(&report.summary.sentence));
     }
+    out.push_str(&contrast::terminal(&contrasts(reports, again)));
     out
 }
 
@@ -196,7 +243,8 @@ fn differs(found: &mut Vec<String>, what: &str, id: &str, words: &[&str]) {
 ///
 /// # Errors
 /// What the template says.
-pub fn html(reports: &[Report]) -> Result<String, String> {
+pub fn html(reports: &[Report], again: Again<'_>) -> Result<String, String> {
+    let contrasts = contrasts(reports, again);
     let rows: Vec<Row> = rows(reports)
         .into_iter()
         .map(|(row, cells)| {
@@ -240,6 +288,7 @@ pub fn html(reports: &[Report]) -> Result<String, String> {
         layers: layers.into_iter().map(|layer| (slug(layer), title(layer))).collect(),
         verdicts: rows.iter().flat_map(|row| row.cells.iter().map(|cell| cell.verdict)).collect(),
         rows,
+        contrasts,
     };
     page.render().map_err(|error| error.to_string())
 }
@@ -260,12 +309,12 @@ mod tests {
 
     #[test]
     fn what_differs_is_shown_and_what_is_the_same_is_counted() {
-        let text = terminal(&two(), false);
+        let text = terminal(&two(), false, Again::default());
         let row = text.lines().find(|line| line.contains("input.utf8")).unwrap();
         assert!(row.contains("pass") && row.contains("fail"), "{text}");
         let row = text.lines().find(|line| line.contains("plugin.peer")).unwrap();
         assert!(row.contains("uncovered") && row.contains("not-asked"), "{text}");
-        let same = terminal(&[report(), report()], false);
+        let same = terminal(&[report(), report()], false, Again::default());
         assert!(same.contains("2 requirements have the same verdict"), "{same}");
         assert!(same.contains("reference (2)"), "{same}");
     }
@@ -287,7 +336,7 @@ mod tests {
 
     #[test]
     fn the_page_escapes_what_targets_wrote() {
-        let html = html(&two()).unwrap();
+        let html = html(&two(), Again::default()).unwrap();
         assert!(!html.contains("<img") && !html.contains("<b>other"), "{html}");
         assert!(html.contains("data-differs=\"yes\""));
     }

@@ -6,6 +6,7 @@ pub mod badge;
 pub mod baseline;
 pub mod certificate;
 pub mod compare;
+pub mod contrast;
 pub mod html;
 pub mod json;
 pub mod junit;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+use crate::driver::DriverError;
 use crate::target::world::random_hex;
 
-use super::{Finding, Lab, Options, Scenario, Target, Trouble};
+use super::{Finding, Lab, Options, Scenario, Target, ToolRun, Trouble};
 
 /// The scenarios of this group.
 pub const SCENARIOS: &[Scenario] = &[
@@ -132,7 +133,7 @@ pub(super) async fn look(target: &Target) -> Result<Seen, Trouble> {
         Some(text.trim() == nonce)
     };
     let run = async {
-        let run = target.tool(target.exec_call(&["/bin/bash", "-c", &script])?).await;
+        let run = play(target, "bash", &script).await;
         // A dial that came in is in the listener's queue by now.
         tokio::time::sleep(Duration::from_millis(100)).await;
         run
@@ -147,6 +148,20 @@ pub(super) async fn look(target: &Target) -> Result<Seen, Trouble> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(Seen { inside: inside.exists(), outside: outside.exists(), network })
+}
+
+/// Runs a script from a file in the workspace: an agent may look through its command lines, and it
+/// is its sandbox that is asked.
+async fn play(target: &Target, shell: &str, script: &str) -> Result<ToolRun, Trouble> {
+    let path = target.world().workspace().join(format!("script-{}", random_hex(8)));
+    target.world().write(&path, script.as_bytes(), 0o644)?;
+    let run = target.tool(target.exec_call(&[shell, &path.to_string_lossy()])?).await?;
+    let silent = matches!(run.reply.as_ref().map_err(|it| &**it), Err(DriverError::Timeout(_)));
+    if silent && run.exchanges.is_empty() {
+        // Nothing was tried, so nothing is known of a boundary.
+        return Err(Trouble::Inconclusive("the agent did not ask its model in time".to_owned()));
+    }
+    Ok(run)
 }
 
 async fn default_strict(lab: Lab) -> Result<Finding, Trouble> {
@@ -288,10 +303,10 @@ async fn compare(finding: &mut Finding, target: &Target, how: &str) -> Result<()
     Ok(())
 }
 
-/// A process that leaves its session and writes a beat every 50 ms for at most 20 s.
+/// A process that leaves its session and writes a beat every 50 ms for at most a minute.
 fn heart(file: &str) -> String {
     format!(
-        "setsid sh -c 'i=0; while [ $i -lt 400 ]; do echo $i > {file}; i=$((i+1)); sleep 0.05; \
+        "setsid sh -c 'i=0; while [ $i -lt 1200 ]; do echo $i > {file}; i=$((i+1)); sleep 0.05; \
          done' >/dev/null 2>&1 </dev/null &"
     )
 }
@@ -325,7 +340,7 @@ async fn reap_after_run(lab: Lab) -> Result<Finding, Trouble> {
     let target = lab.instance(Options::default()).await?;
     let mut finding = Finding::new();
     let script = format!("{} sleep 0.5; echo done > finished", heart("beat"));
-    target.tool(target.exec_call(&["/bin/sh", "-c", &script])?).await?;
+    play(&target, "sh", &script).await?;
     finding.reached(until_it_beats(&target, "beat").await, "a process of its own session began");
     finding.twin(
         target.world().workspace().join("finished").exists(),
@@ -339,13 +354,12 @@ async fn reap_after_limit(lab: Lab) -> Result<Finding, Trouble> {
     let target = lab.instance(Options::default().patch("tool-timeout-2s")).await?;
     let mut finding = Finding::new();
     let script = format!("{} exec sleep 60", heart("beat"));
-    let call = target.exec_call(&["/bin/sh", "-c", &script])?;
-    let run = tokio::time::timeout(Duration::from_secs(20), target.tool(call)).await;
+    let run = tokio::time::timeout(Duration::from_secs(20), play(&target, "sh", &script)).await;
     finding.reached(until_it_beats(&target, "beat").await, "a process of its own session began");
     finding.no_effect(run.is_ok(), "the run was ended by the tool's time limit");
     finding.no_effect(!beats(&target, "beat").await, "after the limit its heart has stopped");
-    let quick = target.exec_call(&["/bin/sh", "-c", "sleep 0.1; echo done > finished"])?;
-    target.tool(quick).await?;
+    let quick = "sleep 0.1; echo done > finished";
+    play(&target, "sh", quick).await?;
     finding.twin(
         target.world().workspace().join("finished").exists(),
         "a run within the limit comes to its end",
@@ -357,10 +371,9 @@ async fn reap_with_launcher(lab: Lab) -> Result<Finding, Trouble> {
     let target = lab.instance(Options::default()).await?;
     let mut finding = Finding::new();
     let script = format!("{} echo began > began; exec sleep 20", heart("beat"));
-    let call = target.exec_call(&["/bin/sh", "-c", &script])?;
     let running = tokio::spawn({
         let target = target.clone();
-        async move { target.tool(call).await.is_ok() }
+        async move { play(&target, "sh", &script).await.is_ok() }
     });
     let began = until_it_beats(&target, "beat").await && beats(&target, "beat").await;
     finding.reached(began, "a process of its own session beats while the tool runs");
@@ -415,23 +428,34 @@ async fn usable_work(lab: Lab) -> Result<Finding, Trouble> {
             continue;
         }
         ran += 1;
-        let run = target.tool(target.exec_call(&["/bin/sh", "-c", script])?).await?;
+        let run = play(&target, "sh", script).await?;
         let name = program.rsplit('/').next().unwrap_or_default();
-        let made = std::fs::read(target.world().workspace().join(format!("made-{name}")));
         let said = run.result.unwrap_or_default();
         finding.twin(
-            made.is_ok_and(|bytes| !bytes.is_empty()),
+            made(&target, name).await,
             format!("{what} works: {}", crate::driver::excerpt(said.as_bytes(), 300)),
         );
     }
     finding.reached(ran >= 2, format!("{ran} kinds of work were tried"));
     // The measure itself: work that cannot succeed, looked at in the same way, is seen to fail.
     let vain = "/usr/bin/no-such-compiler m.c && echo ok > made-nothing";
-    target.tool(target.exec_call(&["/bin/sh", "-c", vain])?).await?;
+    play(&target, "sh", vain).await?;
     let made = target.world().workspace().join("made-nothing").exists();
     finding.control(!made, "work that fails is told from work that succeeds");
     // Nothing is attacked here: the other scenarios of this room show that the sandbox is there.
     let seen = look(&target).await?;
     finding.no_effect(seen.level() == Some("strict"), format!("the same sandbox: {seen:?}"));
     Ok(finding)
+}
+
+/// Whether a piece of work left its file; an agent may go on before a long one has ended.
+async fn made(target: &Target, name: &str) -> bool {
+    let path = target.world().workspace().join(format!("made-{name}"));
+    for _ in 0..50 {
+        if std::fs::read(&path).is_ok_and(|bytes| !bytes.is_empty()) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    false
 }

@@ -540,6 +540,9 @@ fn build(
             }
         }
     }
+    if manifest.subject.is_some() {
+        process::nowhere(&mut built);
+    }
     for (name, value) in &command.env {
         built.env(name, vars.fill_text(value)?);
     }

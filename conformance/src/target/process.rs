@@ -197,6 +197,18 @@ impl Drop for Process {
     }
 }
 
+/// A proxy that nobody is: the discard port.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// Points the proxies of what others published to a port where nobody listens: what it would say to
+/// the world at large meets a closed door, and the suite's model does not.
+pub(crate) fn nowhere(command: &mut Command) {
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"] {
+        command.env(name, NOWHERE);
+    }
+    command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
+}
+
 /// What a command that ran to its end left.
 #[derive(Clone, Debug)]
 pub struct Ended {

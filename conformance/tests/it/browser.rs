@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use clawproof::oracle::matrix::KillMatrix;
+use clawproof::report::contrast::Again;
 use clawproof::report::json::Report;
 use clawproof::report::{compare, html};
 use command_fds::{CommandFdExt as _, FdMapping};
@@ -259,7 +260,8 @@ fn the_comparison_works_on_a_phone_and_shows_what_differs() {
     let mut other = report("linux");
     other.target.name = "other".to_owned();
     other.requirements[1].verdict = Some(clawproof::verdict::Verdict::Pass);
-    std::fs::write(&file, compare::html(&[report("linux"), other]).unwrap()).unwrap();
+    std::fs::write(&file, compare::html(&[report("linux"), other], Again::default()).unwrap())
+        .unwrap();
     let mut page = Page::open(&program, &file, 390);
     sound(&mut page);
     by_ear(&mut page);

@@ -17,7 +17,7 @@ use super::scene::Sight;
 const APPROVAL: &str = crate::driver::APPROVAL;
 
 /// How long an agent may take at least: it may be a program that is started for each message.
-const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What became of one call.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +57,8 @@ pub(super) enum Outcome {
     RanFree,
     /// It ran, and no sensor could look.
     RanUnseen,
+    /// The call was never handed over: the agent did not ask its model.
+    NotAsked(String),
     /// Nothing ran, and there was no answer.
     NoAnswer(String),
 }
@@ -70,6 +72,9 @@ impl std::fmt::Display for Outcome {
             Self::RanConfined => f.write_str("ran confined"),
             Self::RanFree => f.write_str("ran free"),
             Self::RanUnseen => f.write_str("ran, unseen"),
+            Self::NotAsked(words) => {
+                write!(f, "no answer: the agent did not ask its model ({words})")
+            }
             Self::NoAnswer(words) => write!(f, "no answer: {words}"),
         }
     }
@@ -92,7 +97,7 @@ fn outcome(call: &Call, side: Option<&Side>) -> Outcome {
         return ran;
     }
     if call.asked == 0 {
-        return Outcome::NoAnswer(format!("the agent did not ask its model ({})", call.answer));
+        return Outcome::NotAsked(call.answer.clone());
     }
     if let Some(words) = &call.approval {
         return Outcome::ApprovalAsked(words.clone());
@@ -187,6 +192,7 @@ mod tests {
             twin: started,
             absent: false,
             timed_out: false,
+            staged: false,
             alike: None,
             sight,
             words: String::new(),

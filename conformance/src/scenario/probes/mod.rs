@@ -418,6 +418,8 @@ async fn run(
         (Err(Trouble::Target(_)), Some(agent)) => {
             return Err(match agent.outcome(None) {
                 outcome @ Outcome::NotOffered(_) => Trouble::Unsupported(outcome.to_string()),
+                // Nothing was tried, so nothing is known of a boundary.
+                outcome @ Outcome::NotAsked(_) => Trouble::Inconclusive(outcome.to_string()),
                 outcome => Trouble::Target(outcome.to_string()),
             });
         }
@@ -473,7 +475,14 @@ fn judge(expect: Expect, control: &Side, inside: &Side) -> Result<Finding, Troub
     }
     let words = "a process inside started, read and wrote in the workspace";
     let failed = format!("no ordinary work inside the workspace ({})", inside.words);
-    finding.twin(inside.twin, if inside.twin { words } else { failed.as_str() });
+    if inside.staged && !inside.started {
+        // It runs elsewhere, so that it is this stage where it does not: no merit, no failure.
+        finding.note(
+            "the launcher does not start in the namespaces that the suite made for this probe",
+        );
+    } else {
+        finding.twin(inside.twin, if inside.twin { words } else { failed.as_str() });
+    }
     match (&inside.sight, expect) {
         (Sight::Breached(text), Expect::Residual) => {
             return Err(Trouble::NotApplicable(format!(

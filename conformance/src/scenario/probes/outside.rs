@@ -154,3 +154,18 @@ pub(crate) fn kill(pid: u32) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 }
+
+/// The beginning of a file that a probe may have written; nothing where it is no plain file.
+pub(super) fn plain_file(path: &Path, limit: u64) -> Vec<u8> {
+    use rustix::fs::{Mode, OFlags};
+    use std::io::Read as _;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut bytes = Vec::new();
+    if let Ok(opened) = rustix::fs::open(path, flags, Mode::empty()) {
+        let file = fs::File::from(opened);
+        if file.metadata().is_ok_and(|data| data.is_file()) {
+            let _ = file.take(limit).read_to_end(&mut bytes);
+        }
+    }
+    bytes
+}

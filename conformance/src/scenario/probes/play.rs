@@ -29,6 +29,8 @@ pub(super) struct Side {
     pub(super) absent: bool,
     /// Whether the time limit ended it.
     pub(super) timed_out: bool,
+    /// Whether the suite let it start in namespaces of the suite's own making.
+    pub(super) staged: bool,
     /// Whether its process was like any other of its user; see [`separation::alike`].
     pub(super) alike: Option<bool>,
     pub(super) sight: Sight,
@@ -59,7 +61,8 @@ pub(super) async fn side(
     let twin_in = step::twin_in(&site.workspace, &site.token);
     world.write(&twin_in, benign.as_bytes(), 0o644)?;
     let mut scene = stage(probe.id, &site).await?;
-    stand_as(&mut scene, probe, control);
+    stand_as(&mut scene, probe, control, world.uid());
+    let staged = subject.launcher.is_some() && scene.ask.launch.own.is_some();
     let mut params = serde_json::to_string(&scene.params)
         .map_err(|error| Trouble::Harness(error.to_string()))?;
     if subject.launcher.is_none() {
@@ -89,18 +92,20 @@ pub(super) async fn side(
         sight = Some(heartbeat(&site.workspace, &site.token).await);
     }
     if let Some(after) = scene.after.take() {
+        let told = step::told(&site.workspace, &site.token);
         let (copy, seen) = blocking(move || {
-            let seen = after(&After { ran: &ran, pipe_held });
+            let told = outside::plain_file(&told, 4_000_000);
+            let seen = after(&After { ran: &ran, told: &told, pipe_held });
             (ran, seen)
         })
         .await?;
-        return Ok(Side { alike, ..summary(&site, &benign, &copy, seen) });
+        return Ok(Side { alike, staged, ..summary(&site, &benign, &copy, seen) });
     }
     let sight = sight.unwrap_or_else(|| {
         let text = "it was stopped before it stood in position".to_owned();
         if scene.must_stand { Sight::Blind(text) } else { Sight::Held(text) }
     });
-    Ok(Side { alike, ..summary(&site, &benign, &ran, sight) })
+    Ok(Side { alike, staged, ..summary(&site, &benign, &ran, sight) })
 }
 
 /// What was seen while the probe stood in position.
@@ -111,12 +116,17 @@ struct Watched {
 }
 
 /// As whom the run is started: a control may need to be root, in namespaces of its own so that the
-/// host is not at stake; a target that is run as root stands in such namespaces too.
-fn stand_as(scene: &mut Scene, probe: &Probe, control: bool) {
+/// host is not at stake; a target that is run as root stands in such namespaces too. Namespaces for
+/// an ordinary user (`uid`) are made by root where the suite is root: in a user namespace a
+/// set-user-id launcher would find that it is not root, and that would be the suite's fault.
+fn stand_as(scene: &mut Scene, probe: &Probe, control: bool, uid: Option<u32>) {
     let root = control && probe.control == Control::Root;
     if root || targets_are_root() {
         let own = scene.ask.launch.own.get_or_insert_with(Own::default);
         own.root = true;
+        scene.ask.as_suite = true;
+    } else if scene.ask.launch.own.as_ref().is_some_and(|own| !own.root) && uid.is_some() {
+        scene.ask.launch.uid = uid;
         scene.ask.as_suite = true;
     }
 }
@@ -194,7 +204,8 @@ fn summary(site: &Site<'_>, benign: &str, ran: &Ran, sight: Sight) -> Side {
     let attempted = !contains(&ran.stdout, untried);
     let absent = contains(&ran.stdout, br#""absent":true"#);
     let (timed_out, words) = (ran.timed_out, words(ran, &mark));
-    Side { started, attempted, twin, absent, timed_out, alike: None, sight, words }
+    let (staged, alike) = (false, None);
+    Side { started, attempted, twin, absent, timed_out, staged, alike, sight, words }
 }
 
 /// The probe's last line and the first of the error output, for people to read.

@@ -69,6 +69,8 @@ impl Held {
 /// What is seen after the run.
 pub(crate) struct After<'a> {
     pub(crate) ran: &'a Ran,
+    /// What the probe wrote into the workspace beside what it printed.
+    pub(crate) told: &'a [u8],
     /// Whether its output was still open two seconds after its end.
     pub(crate) pipe_held: bool,
 }
@@ -76,7 +78,8 @@ pub(crate) struct After<'a> {
 impl After<'_> {
     /// Whether this text came out of the sandbox.
     pub(crate) fn says(&self, text: &str) -> bool {
-        contains(&self.ran.stdout, text.as_bytes()) || contains(&self.ran.stderr, text.as_bytes())
+        let streams = [&*self.ran.stdout, &*self.ran.stderr, self.told];
+        streams.iter().any(|stream| contains(stream, text.as_bytes()))
     }
 }
 
