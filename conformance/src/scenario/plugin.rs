@@ -72,6 +72,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: |lab| Box::pin(granted(lab)),
     },
     Scenario {
+        id: "path.traversal-plugin",
+        requirements: &["path.traversal"],
+        surface: "plugin.frame",
+        alone: false,
+        run: |lab| Box::pin(traversal(lab)),
+    },
+    Scenario {
         id: "plugin.peer-stranger",
         requirements: &["plugin.peer"],
         surface: "plugin.frame",
@@ -130,6 +137,12 @@ pub(super) struct Told {
 }
 
 impl Told {
+    /// Whether the target sent the plugin a message that holds this text.
+    fn saw(&self, text: &str) -> bool {
+        let holds = |it: &Report| it.saw.iter().any(|one| one.to_string().contains(text));
+        self.report.as_ref().is_some_and(holds)
+    }
+
     /// On one line, for evidence.
     pub(super) fn shown(&self) -> String {
         match &self.text {
@@ -437,6 +450,36 @@ fn own(target: &str) -> bool {
     plain.iter().any(|head| target.starts_with(head))
 }
 
+/// The steps that ask for a file of the workspace.
+fn asking(method: &str, path: &str) -> [Value; 2] {
+    [json!({"ask": method, "with": {"path": path}}), listen(1, 2_000)]
+}
+
+/// What a plugin may read has the rules of any path.
+async fn traversal(lab: Lab) -> Result<Finding, Trouble> {
+    let form = form(&lab)?;
+    let read = form.grants.get("read").cloned().ok_or_else(|| {
+        Trouble::Unsupported("the manifest has no plugins.grants.read".to_owned())
+    })?;
+    let mut finding = Finding::new();
+    let (name, tool) = names();
+    let mut guest = Guest::new(&name, &tool);
+    guest.wants.push("read".to_owned());
+    guest.grants.push("read".to_owned());
+    let target = lab.instance(Options::default().plugin(guest.install(form))).await?;
+    let (world, mark) = (target.world(), format!("mark-{}", random_hex(8)));
+    world.write(&world.workspace().join("note"), mark.as_bytes(), 0o644)?;
+    let told = play(&target, &tool, &asking(&read, "note")).await?;
+    finding.twin(told.saw(&mark), format!("it reads in the workspace: {}", told.shown()));
+    for path in ["../outside/k", "x/../../outside/k"] {
+        let told = play(&target, &tool, &asking(&read, path)).await?;
+        finding.reached(told.report.is_some(), format!("it asked for {path}"));
+        let has = told.saw(&world.canary());
+        finding.no_effect(!has, format!("it read {path}: {has}"));
+    }
+    Ok(finding)
+}
+
 async fn granted(lab: Lab) -> Result<Finding, Trouble> {
     let form = form(&lab)?;
     let read = form.grants.get("read").cloned().ok_or_else(|| {
@@ -459,28 +502,15 @@ async fn granted(lab: Lab) -> Result<Finding, Trouble> {
     let mark = format!("mark-{}", random_hex(8));
     let world = target.world();
     world.write(&world.workspace().join("note"), mark.as_bytes(), 0o644)?;
-    let ask = |path: &str| [json!({"ask": read, "with": {"path": path}}), listen(1, 2_000)];
-    let told = play(&target, &tool, &ask("note")).await?;
-    let saw = |told: &Told, text: &str| {
-        told.report
-            .as_ref()
-            .is_some_and(|it| it.saw.iter().any(|one| one.to_string().contains(text)))
-    };
+    let ask = asking(&read, "note");
+    let told = play(&target, &tool, &ask).await?;
     let words = format!("the plugin that may read reads: {}", told.shown());
-    finding.twin(saw(&told, &mark), words);
+    finding.twin(told.saw(&mark), words);
     for (tool, who) in [(&other, "was not granted it"), (&unasked, "did not declare it")] {
-        let told = play(&target, tool, &ask("note")).await?;
+        let told = play(&target, tool, &ask).await?;
         finding.reached(told.report.is_some(), format!("the plugin that {who} asked"));
-        let has = saw(&told, &mark);
+        let has = told.saw(&mark);
         finding.no_effect(!has, format!("the plugin that {who} read: {has}"));
-    }
-    // What is granted has the rules of any path.
-    let canary = world.canary();
-    for path in ["../outside/k", "/proc/self/environ", &world.canary_file().to_string_lossy()] {
-        let told = play(&target, &tool, &ask(path)).await?;
-        finding.reached(told.report.is_some(), format!("it asked for {path}"));
-        let has = saw(&told, &canary) || saw(&told, "PATH=");
-        finding.no_effect(!has, format!("it read {path}: {has}"));
     }
     // A declaration that wants more than the operator accepts.
     let (name, tool) = names();

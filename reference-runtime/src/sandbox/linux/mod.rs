@@ -122,8 +122,10 @@ impl Backend {
         }
         let identities = match &guard {
             _ if job.stays.is_some() && contained.is_none() => Ok(Vec::new()),
-            _ if let Some(folder) = &facts.plugin => protect::identity(folder)
-                .map(|one| vec![shim::Identity { path: PLUGIN.into(), ..one }]),
+            _ if let Some(folder) = &facts.plugin => protect::identity(folder).map(|one| {
+                let inside = if heads.fs { PLUGIN.into() } else { folder.clone() };
+                vec![shim::Identity { path: inside, ..one }]
+            }),
             Some(guard) => guard.identities(),
             None if contained.is_some() => protect::identity(&facts.workspace).map(|one| vec![one]),
             None => Ok(Vec::new()),
