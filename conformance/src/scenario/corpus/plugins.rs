@@ -58,7 +58,9 @@ pub(super) async fn frame(
     if case.raw {
         steps.push(send(AFTER, false));
     }
-    let patience = if wanted == 0 { 200 } else { 3_000 + wanted as u64 };
+    // What is taken in spite of all takes its time.
+    let lines = payload.iter().filter(|byte| **byte == b'\n').count() as u64;
+    let patience = if wanted == 0 { 200 } else { 3_000 + lines };
     steps.push(listen(wanted.max(1), patience));
     let told = play(&seat.target, &seat.tool, &steps).await?;
     let mut seen = Observed {
