@@ -282,7 +282,8 @@ pub fn html(reports: &[Report], again: Again<'_>) -> Result<String, String> {
                 sentence: safe(&report.summary.sentence),
                 musts: format!("{} of {}", report.summary.musts_passed, report.summary.musts),
                 place: safe(&format!("{} {}", report.environment.os, report.environment.kernel)),
-                time: safe(&report.time),
+                // To the second.
+                time: safe(report.time.split('.').next().unwrap_or_default()),
             })
             .collect(),
         layers: layers.into_iter().map(|layer| (slug(layer), title(layer))).collect(),

@@ -325,9 +325,9 @@ async fn beats(target: &Target, file: &str) -> bool {
     false
 }
 
-async fn until_it_beats(target: &Target, file: &str) -> bool {
+async fn until_it_beats(target: &Target, file: &str, seconds: u32) -> bool {
     let path = target.world().workspace().join(file);
-    for _ in 0..200 {
+    for _ in 0..20 * seconds {
         if path.exists() {
             return true;
         }
@@ -341,7 +341,8 @@ async fn reap_after_run(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
     let script = format!("{} sleep 0.5; echo done > finished", heart("beat"));
     play(&target, "sh", &script).await?;
-    finding.reached(until_it_beats(&target, "beat").await, "a process of its own session began");
+    finding
+        .reached(until_it_beats(&target, "beat", 10).await, "a process of its own session began");
     finding.twin(
         target.world().workspace().join("finished").exists(),
         "the run itself came to its end",
@@ -355,7 +356,8 @@ async fn reap_after_limit(lab: Lab) -> Result<Finding, Trouble> {
     let mut finding = Finding::new();
     let script = format!("{} exec sleep 60", heart("beat"));
     let run = tokio::time::timeout(Duration::from_secs(20), play(&target, "sh", &script)).await;
-    finding.reached(until_it_beats(&target, "beat").await, "a process of its own session began");
+    finding
+        .reached(until_it_beats(&target, "beat", 10).await, "a process of its own session began");
     finding.no_effect(run.is_ok(), "the run was ended by the tool's time limit");
     finding.no_effect(!beats(&target, "beat").await, "after the limit its heart has stopped");
     let quick = "sleep 0.1; echo done > finished";
@@ -375,7 +377,13 @@ async fn reap_with_launcher(lab: Lab) -> Result<Finding, Trouble> {
         let target = target.clone();
         async move { play(&target, "sh", &script).await.is_ok() }
     });
-    let began = until_it_beats(&target, "beat").await && beats(&target, "beat").await;
+    // An agent may be a program that is started for the message.
+    if !until_it_beats(&target, "beat", 60).await {
+        running.abort();
+        let words = "no process was seen to run in the workspace within a minute";
+        return Err(Trouble::Inconclusive(words.to_owned()));
+    }
+    let began = beats(&target, "beat").await;
     finding.reached(began, "a process of its own session beats while the tool runs");
     target.instance().kill_server().await;
     running.abort();
