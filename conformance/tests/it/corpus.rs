@@ -163,7 +163,7 @@ fn every_rule_refuses_what_breaks_it() {
         ("`path.traversal` cannot be witnessed on session.id", |it| {
             it["cases"][1]["surface"] = json!("session.id")
         }),
-        ("is for message.text alone", |it| it["cases"][0]["raw"] = json!(true)),
+        ("is for message.text and plugin.frame alone", |it| it["cases"][0]["raw"] = json!(true)),
         ("is for tool.arguments alone", |it| it["cases"][0]["role"] = json!("read")),
         ("no tool for these arguments", |it| it["cases"][0]["surface"] = json!("tool.arguments")),
         ("a message without NONCE", |it| it["cases"][1]["surface"] = json!("message.text")),
