@@ -1,6 +1,7 @@
-//! What a Strict launch costs beside a bare bubblewrap with the same namespaces. The two are
-//! launched in turn, so that both see the same machine. Needs the built runtime: its path stands in
-//! CLAWPROOF_RUNTIME (`cargo xtask bench` sets it). Must never run a tool outside a sandbox.
+//! What a Strict launch costs beside a bare bubblewrap with the same namespaces: from a running
+//! runtime, which this process is, because no tool is ever launched by a fresh one. All are launched
+//! in turn, so that they see the same machine. Needs the built programs: the path of the runtime
+//! stands in CLAWPROOF_RUNTIME (`cargo xtask bench` sets it). Must never run a tool outside a sandbox.
 #![expect(clippy::expect_used, reason = "a bench that cannot run must stop, not measure nothing")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -11,21 +12,35 @@ mod linux {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     use std::os::unix::process::CommandExt;
     use std::path::{Path, PathBuf};
-    use std::process::{Command, Stdio};
+    use std::process::Stdio;
     use std::time::{Duration, Instant};
 
+    use clawproof_runtime::config::Config;
+    use clawproof_runtime::registry::{ToolCall, ToolRegistry};
+    use clawproof_runtime::sandbox::{Options, Sandbox};
     use criterion::{Criterion, SamplingMode};
+    use tokio::process::Command;
+    use tokio::runtime::Runtime;
 
     /// As root the launches are made by this uid: that is what bubblewrap meets in real use.
     const SPARE_UID: u32 = 60_123;
+    /// Between two rounds: the runtime builds the next sandbox in this time, as it would between two
+    /// calls of a model.
+    const REST: Duration = Duration::from_millis(60);
 
     struct Ground {
         folder: tempfile::TempDir,
         uid: Option<u32>,
+        runtime: Runtime,
+        tools: ToolRegistry,
+        /// Builds each sandbox when the call comes.
+        cold: Sandbox,
+        /// Has built it before.
+        ready: Sandbox,
     }
 
     impl Ground {
-        fn lay(runtime: &Path) -> Self {
+        fn lay(program: &Path) -> Self {
             let folder = tempfile::tempdir().expect("a scratch folder");
             // Who owns what this process makes is who it is.
             let root = fs::metadata(folder.path()).expect("the scratch folder").uid() == 0;
@@ -34,44 +49,52 @@ mod linux {
                 fs::set_permissions(path, Permissions::from_mode(0o755)).expect("a mode");
             };
             open(folder.path());
-            let ground = Self { folder, uid };
-            fs::copy(runtime, ground.runtime()).expect("a copy of the runtime");
-            open(&ground.runtime());
-            fs::create_dir(ground.workspace()).expect("a workspace");
-            chown(ground.workspace(), uid, uid).expect("the workspace's owner");
-            ground
-        }
-
-        fn runtime(&self) -> PathBuf {
-            self.folder.path().join("clawproof-runtime")
+            let small = program.with_file_name("clawproof-contain");
+            for file in [program, &small] {
+                let copy = folder.path().join(file.file_name().expect("a name"));
+                fs::copy(file, &copy).expect("a copy of a program");
+                open(&copy);
+            }
+            let workspace = folder.path().join("workspace");
+            fs::create_dir(&workspace).expect("a workspace");
+            chown(&workspace, uid, uid).expect("the workspace's owner");
+            let mut config = Config { workspace: Some(workspace), ..Config::default() };
+            config.sandbox.uid = uid;
+            let runtime = folder.path().join("clawproof-runtime");
+            let sandbox = |cold| {
+                let options = Options { shim: Some(runtime.clone()), cold, ..Options::default() };
+                let sandbox = Sandbox::with(&config, options);
+                assert_eq!(sandbox.status().effective, "strict", "{:?}", sandbox.status());
+                sandbox
+            };
+            let (cold, ready) = (sandbox(true), sandbox(false));
+            let tools = ToolRegistry::new(&config).expect("the tools");
+            let runtime = Runtime::new().expect("a runtime");
+            Self { folder, uid, runtime, tools, cold, ready }
         }
 
         fn workspace(&self) -> PathBuf {
             self.folder.path().join("workspace")
         }
 
-        fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        fn ours(&self, sandbox: &Sandbox) -> Duration {
+            let began = Instant::now();
+            let arguments = serde_json::json!({ "argv": ["/usr/bin/true"] });
+            let call = ToolCall { id: "1".into(), name: "exec".into(), arguments };
+            let call = self.tools.authorize(call).expect("a call that is allowed");
+            let ran = self.runtime.block_on(sandbox.run(call)).expect("a launch");
+            let took = began.elapsed();
+            assert!(ran.get().completed, "a launch failed: {:?}", ran.get());
+            took
+        }
+
+        fn bare(&self) -> Duration {
+            let began = Instant::now();
             #[expect(
                 clippy::disallowed_methods,
                 reason = "what is measured here is the start of a process"
             )]
-            let mut command = Command::new(program);
-            command.stdin(Stdio::null()).current_dir(self.workspace());
-            if let Some(uid) = self.uid {
-                command.uid(uid).gid(uid);
-            }
-            command
-        }
-
-        fn strict(&self) -> Command {
-            let mut command = self.command(self.runtime());
-            command.args(["sandbox", "run", "--level", "strict", "--workspace"]);
-            command.arg(self.workspace()).args(["--", "/usr/bin/true"]);
-            command
-        }
-
-        fn bare(&self) -> Command {
-            let mut command = self.command("bwrap");
+            let mut command = std::process::Command::new("bwrap");
             // The same namespaces: the one that forbids further user namespaces is one too.
             command.args(["--unshare-all", "--unshare-user", "--disable-userns"]);
             command.args(["--ro-bind", "/usr", "/usr"]);
@@ -80,23 +103,29 @@ mod linux {
                     command.args(["--symlink", &format!("usr/{link}"), &format!("/{link}")]);
                 }
             }
+            // Without it the program's own start takes longer than in ours.
+            command.args(["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]);
             command.args(["--proc", "/proc", "--dev", "/dev", "--bind"]);
             command.arg(self.workspace()).arg(self.workspace());
             command.args(["--die-with-parent", "--new-session", "--", "/usr/bin/true"]);
-            command
+            command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            if let Some(uid) = self.uid {
+                command.uid(uid).gid(uid);
+            }
+            let mut command = Command::from(command);
+            let output = self.runtime.block_on(async { command.output().await });
+            let took = began.elapsed();
+            let output = output.expect("a launch");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            took
         }
-    }
 
-    fn time(mut command: Command) -> Duration {
-        let began = Instant::now();
-        let output = command.output().expect("a launch");
-        let took = began.elapsed();
-        assert!(
-            output.status.success(),
-            "a launch failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        took
+        /// One of each, in turn.
+        fn round(&self) -> [Duration; 3] {
+            let times = [self.ours(&self.cold), self.bare(), self.ours(&self.ready)];
+            std::thread::sleep(REST);
+            times
+        }
     }
 
     pub(super) fn benches(criterion: &mut Criterion) {
@@ -107,20 +136,18 @@ mod linux {
             return;
         };
         let ground = Ground::lay(Path::new(&runtime));
+        ground.round();
         let mut group = criterion.benchmark_group("sandbox/launch");
-        group.sample_size(30).sampling_mode(SamplingMode::Flat);
-        group.measurement_time(Duration::from_secs(8));
-        // Each iteration launches both and counts one, so that the two are interleaved.
-        group.bench_function("strict", |bencher| {
-            bencher.iter_custom(|rounds| {
-                (0..rounds).map(|_| (time(ground.strict()), time(ground.bare())).0).sum()
+        group.sample_size(60).sampling_mode(SamplingMode::Flat);
+        group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(8));
+        // Each iteration launches all and counts one, so that they are interleaved.
+        for (index, name) in ["strict", "bare bwrap", "strict, built ahead"].iter().enumerate() {
+            group.bench_function(*name, |bencher| {
+                bencher.iter_custom(|rounds| {
+                    (0..rounds).filter_map(|_| ground.round().get(index).copied()).sum()
+                });
             });
-        });
-        group.bench_function("bare bwrap", |bencher| {
-            bencher.iter_custom(|rounds| {
-                (0..rounds).map(|_| (time(ground.strict()), time(ground.bare())).1).sum()
-            });
-        });
+        }
         group.finish();
     }
 }

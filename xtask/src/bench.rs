@@ -20,6 +20,8 @@ const PAIRS: &[(&str, &str, &str, Option<f64>)] = &[
     ("gateway", "gateway, small", "axum echo, small", Some(2.0)),
     ("secrets/first record", "open", "libargon2", Some(0.8)),
     ("sandbox/launch", "strict", "bare bwrap", Some(1.25)),
+    ("sandbox/launch", "strict, built ahead", "bare bwrap", None),
+    ("sandbox/launch", "strict, built ahead", "strict", Some(1.0 / 3.0)),
 ];
 
 #[derive(Args, Debug)]

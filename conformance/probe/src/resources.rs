@@ -73,7 +73,7 @@ pub(crate) const PROBES: &[Probe] = &[
         why: "A runtime that keeps all of it, in memory or on disk, or hands it to the model, is filled \
               or stalled.",
         needs: &[Need::Runtime],
-        observer: "the bytes that come back, and what the target's own files grew by",
+        observer: "the bytes that come back, and what the target's own files and memory grew by",
         action: flood,
         ..HOLD
     },

@@ -60,7 +60,9 @@ impl Program {
                 })?
             }
         };
-        Self::copy(&found).map_err(|error| format!("cannot copy {}: {error}", found.display()))
+        let with = manifest.binary.as_ref().map_or(&[][..], |binary| &binary.beside);
+        Self::copy(&found, with)
+            .map_err(|error| format!("cannot copy {}: {error}", found.display()))
     }
 
     /// A published implementation stays where it was installed: it is more than one file.
@@ -92,19 +94,20 @@ impl Program {
         Ok(Self { path, digest, _folder: None })
     }
 
-    fn copy(found: &Path) -> std::io::Result<Self> {
+    /// Copies the program, and what of `with` stands beside it.
+    fn copy(found: &Path, with: &[String]) -> std::io::Result<Self> {
         let base = std::env::temp_dir().canonicalize()?;
         let folder = tempfile::Builder::new()
             .prefix(&format!("cb-{}-", std::process::id()))
             .tempdir_in(base)?;
         let path = folder.path().join(found.file_name().unwrap_or_default());
-        std::fs::copy(found, &path)?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            let open = || std::fs::Permissions::from_mode(0o755);
-            std::fs::set_permissions(folder.path(), open())?;
-            std::fs::set_permissions(&path, open())?;
+        open(folder.path())?;
+        let names = with.iter().filter_map(|name| Path::new(name).file_name());
+        let others = names.map(|name| found.with_file_name(name)).filter(|file| file.is_file());
+        for file in std::iter::once(found.to_owned()).chain(others) {
+            let copy = folder.path().join(file.file_name().unwrap_or_default());
+            std::fs::copy(file, &copy)?;
+            open(&copy)?;
         }
         let digest = sha256(&path)?;
         Ok(Self { path, digest, _folder: Some(folder) })
@@ -121,6 +124,17 @@ impl Program {
     pub fn digest(&self) -> &str {
         &self.digest
     }
+}
+
+/// Everybody may read and run it, its owner alone change it.
+fn open(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+    }
+    #[cfg(not(unix))]
+    path.metadata().map(|_| ())
 }
 
 /// The first folder above a path that the spare uid of a suite run by root may not pass.

@@ -196,6 +196,9 @@ fn ready_seconds() -> u64 {
 pub struct Binary {
     /// Its name: looked for beside `clawproof` itself, then on PATH.
     pub name: String,
+    /// The names of files that belong to it: where they stand beside it, they are copied with it.
+    #[serde(default)]
+    pub beside: Vec<String>,
 }
 
 /// A sandbox command.

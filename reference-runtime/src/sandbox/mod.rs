@@ -125,11 +125,14 @@ pub struct Status {
 /// What a sandbox may be told beside its configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The runtime's binary, which runs again inside as the shim; none: the running program.
+    /// The runtime's binary, which runs again inside as the shim where `clawproof-contain` does not
+    /// stand beside it; none: the running program.
     pub shim: Option<PathBuf>,
     /// Files and folders of the runtime's own that no tool may change, should they lie in the
     /// workspace: the configuration file, the state folder.
     pub protected: Vec<PathBuf>,
+    /// Builds no sandbox ahead of the call that it is for.
+    pub cold: bool,
 }
 
 /// The sandbox of this runtime.
@@ -155,7 +158,7 @@ impl Sandbox {
             workspace,
             uid: config.sandbox.uid,
             shim: options.shim,
-            ahead: true,
+            ahead: !options.cold,
             protected: options.protected,
         });
         let backend = setting
@@ -304,7 +307,7 @@ fn lacks(backend: &Backend, _: &Ran) -> Vec<String> {
 
 /// What a level that holds still lacks on this system.
 #[cfg(target_os = "linux")]
-fn lacks(_: &Backend, ran: &Ran) -> Vec<String> {
+fn lacks(backend: &Backend, ran: &Ran) -> Vec<String> {
     let mut missing = Vec::new();
     if ran.landlock != "full" && ran.landlock != "off" {
         missing.push(format!(
@@ -312,7 +315,7 @@ fn lacks(_: &Backend, ran: &Ran) -> Vec<String> {
             if ran.landlock == "none" { "nothing" } else { "in part" }
         ));
     }
-    missing.push("memory is limited for each process, not for all of a run together".to_owned());
+    missing.extend(backend.lacks());
     missing
 }
 

@@ -67,12 +67,14 @@ pub struct Facts {
     pub pinned: Vec<PathBuf>,
     /// Files and folders of the workspace that must not change.
     pub protected: Vec<PathBuf>,
-    /// Links of the root folder into /usr: (place, target as the link has it).
+    /// Links of the host into /usr that the view has as well: (place, target as the link has it).
     pub links: Vec<(PathBuf, PathBuf)>,
     /// System folders of the root folder that are no links.
     pub folders: Vec<PathBuf>,
     /// This program, which runs again inside as the shim.
     pub shim: PathBuf,
+    /// The small program that is the shim of programs; none: this program.
+    pub small: Option<PathBuf>,
     /// The uid that the tool has.
     pub uid: u32,
     /// The folder of a plugin: its copy and its socket. Without one the run is a tool's.
@@ -233,6 +235,17 @@ pub struct Plan {
     pub plain_terminal: bool,
     /// What was started ends with the run, with its time limit and with the runtime.
     pub reap: bool,
+    /// Limits of everything in a run together, where the system has groups for that; none: no limit.
+    pub whole: Option<Whole>,
+}
+
+/// Limits of a whole run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// Memory of all processes, and of files in memory, bytes.
+    pub memory: u64,
+    /// Processes and threads, the sandbox's own among them.
+    pub processes: u64,
 }
 
 /// What stands around the shim.
@@ -270,6 +283,9 @@ const RLIMITS: Rlimits = Rlimits {
 const PLUGIN_RLIMITS: Rlimits =
     Rlimits { address_space: 8 << 30, file_size: 16_000_000, data: Some(256 << 20), ..RLIMITS };
 
+/// What eight processes at their own limit hold is enough for a build.
+pub(super) const WHOLE: Whole = Whole { memory: 2 << 30, processes: 80 };
+
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"),
     ("HOME", "/tmp/home"),
@@ -277,14 +293,10 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("LANG", "C.UTF-8"),
 ];
 
-/// What ordinary programs need of /etc.
-const ETC: &[&str] = &[
-    "/etc/alternatives",
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/localtime",
-];
+/// What ordinary programs need of /etc; each is a mount, which costs 2% of a launch.
+const ETC: &[&str] = &["/etc/alternatives", "/etc/ld.so.cache"];
+/// Shown as what it is, a link or a file.
+pub(super) const LOCALTIME: &str = "/etc/localtime";
 /// What programs with a network need of it too.
 const ETC_NETWORK: &[&str] = &[
     "/etc/ca-certificates",
@@ -353,6 +365,7 @@ impl Plan {
                 output_bytes,
                 plain_terminal: heads.term,
                 reap,
+                whole: None,
             };
         }
         let network = level == Level::Relaxed && capabilities.has(Capability::Network);
@@ -361,8 +374,8 @@ impl Plan {
             level,
             outer: Some(Outer {
                 isolation: isolation(network, heads),
-                mounts: mounts(network, write, facts, heads),
-                shim: if heads.fs { SHIM.into() } else { facts.shim.clone() },
+                mounts: mounts(network, write, facts, heads, shim(purpose, facts)),
+                shim: if heads.fs { SHIM.into() } else { shim(purpose, facts).to_owned() },
             }),
             inner: Inner {
                 close_descriptors: heads.fs,
@@ -376,6 +389,7 @@ impl Plan {
             output_bytes,
             plain_terminal: heads.term,
             reap: heads.reap,
+            whole: heads.res.then_some(WHOLE),
         }
     }
 }
@@ -391,7 +405,13 @@ fn isolation(network: bool, heads: Heads) -> Isolation {
     }
 }
 
-fn mounts(network: bool, write: bool, facts: &Facts, heads: Heads) -> Vec<Mount> {
+/// The file tools' own code stands in the whole program only.
+fn shim(purpose: Purpose, facts: &Facts) -> &Path {
+    let small = facts.small.as_deref().filter(|_| purpose == Purpose::Program);
+    small.unwrap_or(&facts.shim)
+}
+
+fn mounts(network: bool, write: bool, facts: &Facts, heads: Heads, shim: &Path) -> Vec<Mount> {
     if !heads.fs {
         let proc = if heads.proc { Mount::Proc } else { Mount::Writable("/proc".into()) };
         let mut view = vec![Mount::Writable("/".into()), Mount::Devices, proc];
@@ -404,6 +424,9 @@ fn mounts(network: bool, write: bool, facts: &Facts, heads: Heads) -> Vec<Mount>
     view.extend(facts.links.iter().map(|(at, target)| Mount::Link(target.clone(), at.clone())));
     view.extend(facts.folders.iter().cloned().map(Mount::ReadOnly));
     view.extend(ETC.iter().map(|path| Mount::ReadOnlyIfThere(path.into())));
+    if !facts.links.iter().any(|(at, _)| at == Path::new(LOCALTIME)) {
+        view.push(Mount::ReadOnlyIfThere(LOCALTIME.into()));
+    }
     if network {
         view.extend(ETC_NETWORK.iter().map(|path| Mount::ReadOnlyIfThere(path.into())));
     }
@@ -427,7 +450,7 @@ fn mounts(network: bool, write: bool, facts: &Facts, heads: Heads) -> Vec<Mount>
     } else {
         view.push(Mount::ReadOnly(facts.workspace.clone()));
     }
-    view.push(Mount::Shim(facts.shim.clone()));
+    view.push(Mount::Shim(shim.to_owned()));
     view.push(Mount::Seal("/dev"));
     view.push(Mount::Seal("/"));
     view

@@ -12,11 +12,20 @@ pub fn dispatch() -> Option<ExitCode> {
         return None;
     }
     #[cfg(target_os = "linux")]
-    return Some(super::linux::shim::main());
+    return Some(super::linux::shim::main(Some(crate::registry::worker)));
     #[cfg(target_os = "macos")]
     return Some(super::macos::shim::main());
     #[cfg(windows)]
     return Some(super::windows::helper_main());
     #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
     return Some(ExitCode::from(125));
+}
+
+/// The same for programs alone, in a program of its own that holds nothing else.
+#[must_use]
+pub fn small() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    return super::linux::shim::main(None);
+    #[cfg(not(target_os = "linux"))]
+    ExitCode::from(125)
 }

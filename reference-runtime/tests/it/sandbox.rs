@@ -36,9 +36,10 @@ fn root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The runtime's binary at a place that the spare uid can reach.
+/// The runtime's binary, and the small one beside it, at a place that the spare uid can reach.
 fn shim(folder: &Path) -> PathBuf {
     let built = PathBuf::from(env!("CARGO_BIN_EXE_clawproof-runtime"));
+    let small = PathBuf::from(env!("CARGO_BIN_EXE_clawproof-contain"));
     let copy = folder.join("runtime");
     if !root() {
         return built;
@@ -46,8 +47,10 @@ fn shim(folder: &Path) -> PathBuf {
     if copy.exists() {
         return copy;
     }
-    if fs::hard_link(&built, &copy).is_err() {
-        fs::copy(&built, &copy).unwrap();
+    for (built, copy) in [(&built, &copy), (&small, &folder.join("clawproof-contain"))] {
+        if fs::hard_link(built, copy).is_err() {
+            fs::copy(built, copy).unwrap();
+        }
     }
     copy
 }
@@ -559,6 +562,23 @@ fn a_shim_that_cannot_start_is_a_refusal_and_not_the_tools_exit_code() {
     let authorised = ToolRegistry::new(&config).unwrap().authorize(call).unwrap();
     let refusal = runtime().block_on(sandbox.run(authorised)).unwrap_err();
     assert_eq!(refusal.requirement(), requirement::SANDBOX_FAIL_CLOSED);
+}
+
+#[test]
+fn the_runtime_does_the_work_of_the_small_program_where_that_is_missing() {
+    let mut world = World::ready();
+    let alone = world.folder.path().join("alone");
+    fs::create_dir(&alone).unwrap();
+    fs::set_permissions(&alone, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_clawproof-runtime"), alone.join("runtime")).unwrap();
+    let mut config = Config { workspace: Some(world.workspace()), ..Config::default() };
+    config.sandbox.uid = root().then_some(SPARE);
+    for cold in [true, false] {
+        let options = Options { shim: Some(alone.join("runtime")), cold, ..Options::default() };
+        world.sandbox = Sandbox::with(&config, options);
+        assert_eq!(world.sandbox.status().effective, "strict");
+        assert_eq!(text(&world.sh("echo works"), "stdout"), "works\n");
+    }
 }
 
 #[test]

@@ -209,17 +209,23 @@ fn children(of: u32) -> Vec<u32> {
 fn kill_in_the_first_moments(rounds: u32, helper_alone: bool) {
     let ground = Ground::lay();
     let mut met = 0;
-    for round in 0..rounds {
+    // On a busy machine a whole launch can pass between two looks: that one does not count.
+    for _ in 0..rounds * 5 {
+        if met == rounds {
+            break;
+        }
         let mut child = ground.launch();
-        let begin = Instant::now();
         let helper = loop {
             let helper = children(child.id()).first().copied();
             if let Some(helper) = helper.filter(|helper| !children(*helper).is_empty()) {
                 met += 1;
-                break helper;
+                break Some(helper);
             }
-            assert!(begin.elapsed() < Duration::from_secs(10), "round {round} has no sandbox");
+            if child.try_wait().unwrap().is_some() {
+                break None;
+            }
         };
+        let Some(helper) = helper else { continue };
         if helper_alone {
             let helper = rustix::process::Pid::from_raw(helper.cast_signed()).unwrap();
             let _ = rustix::process::kill_process(helper, KILL);
@@ -231,7 +237,7 @@ fn kill_in_the_first_moments(rounds: u32, helper_alone: bool) {
             child.wait_with_output().unwrap();
         }
     }
-    assert_eq!(met, rounds);
+    assert_eq!(met, rounds, "too few launches were met in their first moments");
     ground.is_left_as_it_was();
 }
 

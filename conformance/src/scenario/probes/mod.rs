@@ -346,6 +346,7 @@ async fn once(pool: &Pool, probe: &'static Probe, asked: Asked) -> Result<Findin
                 agent: Some(&agent),
                 world: target.world(),
                 level: if relaxed { Level::Relaxed } else { Level::Strict },
+                runtime: Some(target.instance().pid().await),
             };
             let found = run(pool, probe, asked, &subject, &program).await;
             pool.give_back(asked, target).await;
@@ -371,13 +372,17 @@ pub struct Subject<'a> {
     agent: Option<&'a Agent<'a>>,
     world: &'a World,
     level: Level,
+    /// The process of a running agent.
+    runtime: Option<u32>,
 }
 
 impl<'a> Subject<'a> {
     /// A launcher in its world.
     #[must_use]
     pub fn launcher(launcher: &'a Launcher<'a>, world: &'a World, level: Level) -> Self {
-        Self { confine: launcher, launcher: Some(launcher), agent: None, world, level }
+        let confine = launcher;
+        let launcher = Some(launcher);
+        Self { confine, launcher, agent: None, world, level, runtime: None }
     }
 }
 

@@ -52,7 +52,9 @@ pub(super) async fn side(
     let workspace = subject.confine.workspace().to_owned();
     let helper = world.install(program)?;
     let prefix = subject.launcher.map(|launcher| launcher.prefix().to_vec());
-    let site = Site { world, workspace, token: random_hex(16), helper, prefix, control };
+    let runtime = if control { None } else { subject.runtime };
+    let token = random_hex(16);
+    let site = Site { world, workspace, token, helper, prefix, control, runtime };
     let _sweeper = Sweeper(site.token.clone());
     let inside = site.workspace.join(PROGRAM);
     std::fs::copy(program, &inside)?;

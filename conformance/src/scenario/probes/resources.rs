@@ -8,6 +8,7 @@ use std::path::Path;
 use super::Trouble;
 use super::outside;
 use super::scene::{Held, Removed, Scene, Sight, Site};
+use crate::sensor::resident::Watch;
 
 /// Processes of the bomb.
 const PROCESSES: u64 = 200;
@@ -63,12 +64,18 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
         "res.stdout-flood" => {
             let root = site.world.root().to_owned();
             let before = disk(&root);
+            let watch = site.runtime.and_then(Watch::start);
             scene.params(|params| params.amount = Some(FLOOD)).after(move |after| {
                 let bytes = after.ran.stdout.len();
                 // What is not handed on is bounded only where it is not kept elsewhere instead.
                 let kept = disk(&root).saturating_sub(before);
-                let text = format!("{bytes} bytes came back, {kept} lie in the target's files");
-                let breached = bytes >= 16_000_000 || kept >= FLOOD / 10 * 9;
+                // Twice as much: one that reads in pieces and drops them may grow by some of it.
+                let grown = watch.map_or(0, |watch| watch.growth());
+                let text = format!(
+                    "{bytes} bytes came back, {kept} lie in the target's files, its memory grew by \
+                     {grown}"
+                );
+                let breached = bytes >= 16_000_000 || kept >= FLOOD / 10 * 9 || grown >= FLOOD * 2;
                 Sight::of(breached, text.clone(), text)
             })
         }

@@ -28,6 +28,8 @@ pub(crate) struct Site<'a> {
     pub(crate) prefix: Option<Vec<String>>,
     /// Whether this is the run without a sandbox.
     pub(crate) control: bool,
+    /// The process of the running agent, if it is one that runs the probe.
+    pub(crate) runtime: Option<u32>,
 }
 
 impl Site<'_> {

@@ -100,6 +100,7 @@ mod tests {
             links: vec![("/bin".into(), "usr/bin".into())],
             folders: vec!["/lib64".into()],
             shim: "/opt/runtime".into(),
+            small: Some("/opt/contain".into()),
             uid: 1000,
             plugin: None,
         }

@@ -66,6 +66,13 @@ pub(super) fn bubblewrap() -> Result<PathBuf, Refusal> {
         })
 }
 
+/// The small program that stands beside this one and does the shim's part of it alone.
+pub(super) fn small(program: &Path) -> Option<PathBuf> {
+    let beside = program.with_file_name("clawproof-contain");
+    // One that lies elsewhere is not the one that was installed with this program.
+    (!beside.is_symlink() && executable(&beside)).then_some(beside)
+}
+
 fn executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }

@@ -21,8 +21,10 @@ use super::shim::{FAILED, LIFE_FD, descriptor};
 
 /// Memory for the thread that does nothing but wait.
 const STACK: usize = 64 << 10;
+const GONE: &str = "whoever started this sandbox is gone";
 
-/// The starter as seen from inside: a pipe whose other end it alone holds.
+/// The starter as seen from inside: a pipe whose other end it alone holds, and into which it writes
+/// at most one byte.
 #[derive(Debug)]
 pub(super) struct Starter(File);
 
@@ -36,22 +38,29 @@ impl Starter {
             .read(true)
             .open(descriptor(LIFE_FD))
             .map_err(|error| format!("the starter's pipe cannot be read: {error}"))?;
-        // Nobody writes to the pipe: its end is all that there is to be told.
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let told = poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&now));
-        match told.map_err(|error| format!("the starter cannot be asked: {error}"))? {
-            0 => Ok(Self(pipe)),
-            _ => Err("whoever started this sandbox is gone".to_owned()),
+        let mut asked = [PollFd::new(&pipe, PollFlags::IN)];
+        poll(&mut asked, Some(&now))
+            .map_err(|error| format!("the starter cannot be asked: {error}"))?;
+        let said = asked.map(|it| it.revents());
+        // With a call that has come already there is a byte to read as well.
+        if said.iter().any(|it| it.contains(PollFlags::HUP) && !it.contains(PollFlags::IN)) {
+            return Err(GONE.to_owned());
         }
+        Ok(Self(pipe))
     }
 
-    /// From here on this process ends with its starter, and with the helper that it is a child of.
-    /// The kernel sees to the second; the helper itself is not tied to the starter, because its
-    /// child is not tied to it before this: one that was killed at the wrong moment left a child
-    /// that waited for it for ever.
-    pub(super) fn bind(self) -> Result<(), String> {
+    /// Waits for the byte that says that a call has come.
+    ///
+    /// # Errors
+    /// A sentence for the log: the starter is gone, or wants no call any more.
+    pub(super) fn wait(&mut self) -> Result<(), String> {
+        self.0.read_exact(&mut [0]).map_err(|_| GONE.to_owned())
+    }
+
+    /// From here on this process ends with its starter, whatever else it does.
+    pub(super) fn watch(self) -> Result<(), String> {
         let Self(mut pipe) = self;
-        set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
         let watch = move || {
             loop {
                 match pipe.read(&mut [0]) {
@@ -64,6 +73,14 @@ impl Starter {
         let started = thread::Builder::new().name("starter".into()).stack_size(STACK).spawn(watch);
         started.map(|_| ()).map_err(|error| format!("the starter cannot be watched: {error}"))
     }
+}
+
+/// From here on this process ends with the helper that it is a child of; the kernel sees to that. The
+/// helper itself is not tied to the starter, because its child is not tied to it before this: one
+/// that was killed at the wrong moment left a child that waited for it for ever.
+pub(super) fn tie(wanted: bool) -> Result<(), String> {
+    let signal = wanted.then_some(Signal::KILL);
+    set_parent_process_death_signal(signal).map_err(|error| error.to_string())
 }
 
 /// Nothing of this process can be read or changed by those inside, who are the same user.

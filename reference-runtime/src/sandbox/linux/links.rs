@@ -30,13 +30,15 @@ pub(super) struct Found {
     pub(super) shared: Vec<PathBuf>,
 }
 
-/// Looks at every entry of the workspace; `shared` costs a question for each file.
-pub(super) fn look(root: &Path, shared: bool) -> Found {
+/// Looks at every entry of the workspace, and shows each to `also`; `shared` costs a question for
+/// each file.
+pub(super) fn look(root: &Path, shared: bool, mut also: impl FnMut(&DirEntry, &Path)) -> Found {
     let mut found = Found::default();
     // By device and inode: how many names a file has at all, and which of them were met.
     let mut names: BTreeMap<(u64, u64), (u64, Vec<PathBuf>)> = BTreeMap::new();
     walk(root, |entry, path| {
-        let Ok(kind) = entry.file_type() else { return Step::Into };
+        also(entry, path);
+        let Ok(kind) = entry.file_type() else { return };
         let bait = if kind.is_symlink() {
             leads_out(root, path)
         } else {
@@ -51,7 +53,6 @@ pub(super) fn look(root: &Path, shared: bool) -> Found {
             let (_, met) = names.entry(key).or_insert_with(|| (data.nlink(), Vec::new()));
             met.push(path.to_owned());
         }
-        Step::Into
     });
     let outside = names.into_values().filter(|(count, met)| *count > met.len() as u64);
     found.shared = outside.flat_map(|(_, met)| met).collect();
@@ -59,32 +60,17 @@ pub(super) fn look(root: &Path, shared: bool) -> Found {
     found
 }
 
-/// What a walk does with a folder.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Look into it later.
-    Into,
-    /// Leave it.
-    Over,
-    /// End the walk.
-    End,
-}
-
 /// Visits every entry below a folder, nearest first, with its path relative to it. Links are not
 /// followed; a folder that cannot be read has no entries.
-pub(super) fn walk(root: &Path, mut visit: impl FnMut(&DirEntry, &Path) -> Step) {
+fn walk(root: &Path, mut visit: impl FnMut(&DirEntry, &Path)) {
     let mut queue = VecDeque::from([PathBuf::new()]);
     while let Some(folder) = queue.pop_front() {
         let Ok(entries) = std::fs::read_dir(root.join(&folder)) else { continue };
         for entry in entries.flatten() {
             let path = folder.join(entry.file_name());
-            match visit(&entry, &path) {
-                Step::End => return,
-                Step::Over => {}
-                Step::Into if entry.file_type().is_ok_and(|kind| kind.is_dir()) => {
-                    queue.push_back(path);
-                }
-                Step::Into => {}
+            visit(&entry, &path);
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                queue.push_back(path);
             }
         }
     }
@@ -161,7 +147,7 @@ mod tests {
         ] {
             symlink(target, root.join(name)).unwrap();
         }
-        let found: Vec<String> = look(&root, false)
+        let found: Vec<String> = look(&root, false, |_, _| {})
             .baits
             .into_iter()
             .map(|(path, _)| path.to_str().unwrap().to_owned())
@@ -190,7 +176,7 @@ mod tests {
             fs::write(root.join(name), "").unwrap();
             fs::hard_link(root.join(name), other).unwrap();
         }
-        assert_eq!(look(&root, true).shared, [PathBuf::from("c")]);
+        assert_eq!(look(&root, true, |_, _| {}).shared, [PathBuf::from("c")]);
     }
 
     #[test]
@@ -198,6 +184,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
         symlink(root.join("x"), root.join("link")).unwrap();
-        assert!(look(&root, false).baits.is_empty());
+        assert!(look(&root, false, |_, _| {}).baits.is_empty());
     }
 }

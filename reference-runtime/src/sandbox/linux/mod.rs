@@ -2,7 +2,9 @@
 //! before both have said that all is in place.
 
 mod alias;
+mod assemble;
 mod bubblewrap;
+mod cgroup;
 mod detect;
 mod first;
 mod landlock;
@@ -21,14 +23,15 @@ use std::{
 
 use super::{
     follow::{Ended, Followed, follow},
-    plan::{Facts, Heads, PLUGIN, Plan, Purpose, Rlimits, is_system, limits},
+    plan::{Facts, Heads, LOCALTIME, PLUGIN, Plan, Purpose, Rlimits, WHOLE, is_system, limits},
     policy::Level,
     run::{Job, NOT_BUILT, Ran, Refusal, Setting, Stop, Work},
 };
 use crate::{audit::Rejection, registry::Capability, requirement};
+use cgroup::Tree;
 use close_fds::CloseFdsBuilder;
 use running::{Records, Running, code, contents};
-use start::{Orders, Place, Waiting};
+use start::{Call, Place, Waiting};
 
 /// The helper, and what stands on this host.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub(super) struct Backend {
     /// Whether sandboxes are built ahead of the calls that they are for.
     waits: bool,
     ready: Arc<Waiting>,
+    /// An error where runs get no groups of their own.
+    groups: Result<Tree, String>,
 }
 
 impl Backend {
@@ -60,18 +65,21 @@ impl Backend {
             .map_or_else(env::current_exe, Ok)
             .and_then(|path| path.canonicalize())
             .map_err(|error| Refusal::new(NOT_BUILT, format!("this program: {error}")))?;
+        let small = detect::small(&shim);
         let (links, folders) = root_folders();
         let home = env::var_os("HOME").and_then(|home| PathBuf::from(home).canonicalize().ok());
         let bubblewrap = detect::bubblewrap();
         let mut own_paths = setting.protected.clone();
         own_paths.push(shim.clone());
+        own_paths.extend(small.clone());
         own_paths.extend(bubblewrap.iter().cloned());
         Ok(Self {
             bubblewrap,
-            facts: Facts { workspace, links, folders, shim, uid, ..Facts::default() },
+            facts: Facts { workspace, links, folders, shim, small, uid, ..Facts::default() },
             become_uid: (own == 0).then_some(uid),
             extra: protect::Extra { home, own: own_paths },
             waits: setting.ahead,
+            groups: Tree::find(&WHOLE, setting.ahead),
             ready: Arc::default(),
         })
     }
@@ -79,6 +87,15 @@ impl Backend {
     /// The uid that tools have, where it is another than this process's.
     pub(super) fn owner(&self) -> Option<u32> {
         self.become_uid
+    }
+
+    /// What a level that holds still lacks on this host.
+    pub(super) fn lacks(&self) -> Vec<String> {
+        let why = self.groups.as_ref().err();
+        let sentence = |why| {
+            format!("memory is limited for each process, not for all of a run together: {why}")
+        };
+        why.map(sentence).into_iter().collect()
     }
 
     /// The mechanism and its version.
@@ -146,16 +163,16 @@ impl Backend {
         }
         let waits = self.waits && plan.reap && contained.is_some() && job.stays.is_none();
         let ready = if waits { self.ready.take(&plan, &identities) } else { None };
-        let orders = Orders::new(&plan, &job, identities.clone())
-            .map_err(|error| refuse(error.to_string()))?;
+        let call = Call::new(&job.work);
         let place = Place {
             bubblewrap: contained.map(Path::to_owned),
-            shim: facts.shim.clone(),
+            shim: facts.small.as_ref().unwrap_or(&facts.shim).clone(),
             become_uid: self.become_uid,
+            groups: self.groups.as_ref().ok().cloned(),
         };
-        let mut sandbox = match ready.and_then(|ready| ready.release(&orders).ok()) {
+        let mut sandbox = match ready.and_then(|ready| ready.release(&call).ok()) {
             Some(sandbox) => sandbox,
-            None => place.start(&plan, &orders).map_err(refuse)?,
+            None => place.start(&plan, &identities, &call).map_err(refuse)?,
         };
         if let Some(stays) = &job.stays {
             stays.helper.store(sandbox.helper().unwrap_or(0), Ordering::Release);
@@ -211,7 +228,8 @@ fn workspace(asked: &Path) -> Result<PathBuf, Refusal> {
     Ok(found)
 }
 
-/// How /bin, /lib and the like stand on this host: links into /usr or folders.
+/// How /bin, /lib and the like stand on this host: links into /usr or folders. The local time is one
+/// link more, where it is one: a link costs less than a mount.
 fn root_folders() -> (Vec<(PathBuf, PathBuf)>, Vec<PathBuf>) {
     let (mut links, mut folders) = (Vec::new(), Vec::new());
     for name in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
@@ -221,6 +239,12 @@ fn root_folders() -> (Vec<(PathBuf, PathBuf)>, Vec<PathBuf>) {
         } else if path.is_dir() {
             folders.push(path);
         }
+    }
+    let time = PathBuf::from(LOCALTIME);
+    if let Ok(target) = time.read_link()
+        && target.starts_with("/usr")
+    {
+        links.push((time, target));
     }
     (links, folders)
 }

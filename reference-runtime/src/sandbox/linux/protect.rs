@@ -3,6 +3,7 @@
 //! placeholders away again. It must never follow a link, and never look outside the workspace.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, Write},
     os::unix::fs::{MetadataExt, fchown},
@@ -14,7 +15,7 @@ use cap_std::fs::{Dir, OpenOptions};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{
-    links::{self, Baits, Step},
+    links::{self, Baits},
     shim::Identity,
 };
 
@@ -33,8 +34,6 @@ const FILES: &[&str] = &[
     ".zshrc",
     "openclaw.json",
 ];
-/// How many entries the search for nested repositories looks at, nearest first.
-const SEARCH: usize = 50_000;
 /// The time of change by which a placeholder is known for one, also after a crash: one second after
 /// the epoch.
 const MARK: Duration = Duration::from_secs(1);
@@ -83,7 +82,12 @@ pub(super) fn protect(root: &Path, extra: &Extra, owner: Owner) -> Result<Guard,
     // Shared by all runs at work here; who gets it alone may clean up.
     lock_shared(&lock).map_err(context)?;
     let folder = Dir::open_ambient_dir(root, cap_std::ambient_authority()).map_err(context)?;
-    let found = links::look(root, true);
+    let mut repositories = Vec::new();
+    let found = links::look(root, true, |entry, path| {
+        if is_repository(root, &entry.file_name(), path) {
+            repositories.push(path.to_owned());
+        }
+    });
     let mut guard = Guard {
         root: root.to_owned(),
         folder,
@@ -101,7 +105,7 @@ pub(super) fn protect(root: &Path, extra: &Extra, owner: Owner) -> Result<Guard,
             guard.keep(&home.join(name), Missing::File(""), owner)?;
         }
     }
-    for git in repositories(root) {
+    for git in repositories {
         guard.repository(&git, owner)?;
     }
     for path in &extra.own {
@@ -200,7 +204,7 @@ impl Guard {
     /// Takes away the links out of the workspace, pipes and devices that were not there before the
     /// run, and names them. To be called when nothing of the run lives any more.
     pub(super) fn remove_new_baits(&self) -> Vec<PathBuf> {
-        let new = links::look(&self.root, false).baits;
+        let new = links::look(&self.root, false, |_, _| {}).baits;
         let new = new.difference(&self.baits).map(|(path, _)| path.clone());
         new.filter(|path| self.folder.remove_file(path).is_ok()).collect()
     }
@@ -259,32 +263,20 @@ pub(super) fn identity(path: &Path) -> Result<Identity, String> {
     Ok(Identity { path: path.to_owned(), device: found.dev(), inode: found.ino() })
 }
 
-/// The `.git` of every repository in the workspace, in any letter case, nearest first, relative to
-/// it; also those inside a `.git` (submodules). A folder that cannot be read holds none.
-fn repositories(root: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut seen = 0;
-    links::walk(root, |entry, path| {
-        seen += 1;
-        if seen > SEARCH {
-            tracing::warn!(limit = SEARCH, "the search for nested repositories ended early");
-            return Step::End;
+/// Whether this entry is the `.git` of a repository, in any letter case, or of one of its submodules,
+/// which have theirs below it in `modules`.
+fn is_repository(root: &Path, name: &OsStr, path: &Path) -> bool {
+    let mut inside = path.iter().skip_while(|part| !is_git(part)).skip(1);
+    match inside.next() {
+        // None is above it.
+        None => is_git(name),
+        Some(first) => {
+            first == "modules" && inside.next().is_some() && root.join(path).join("HEAD").is_file()
         }
-        let above: Vec<bool> = path.parent().into_iter().flat_map(Path::iter).map(is_git).collect();
-        if is_git(&entry.file_name()) && !above.contains(&true) {
-            found.push(path.to_owned());
-        } else if above.last() == Some(&true) {
-            // Of what lies in a git folder only its submodules' git folders are of interest.
-            return if entry.file_name() == "modules" { Step::Into } else { Step::Over };
-        } else if above.contains(&true) && root.join(path).join("HEAD").is_file() {
-            found.push(path.to_owned());
-        }
-        Step::Into
-    });
-    found
+    }
 }
 
-fn is_git(name: &std::ffi::OsStr) -> bool {
+fn is_git(name: &OsStr) -> bool {
     name.eq_ignore_ascii_case(".git")
 }
 
@@ -384,9 +376,11 @@ mod tests {
         let module = folder.path().join(".git/modules/sub");
         std::fs::create_dir_all(&module).unwrap();
         std::fs::write(module.join("HEAD"), "ref: x").unwrap();
-        assert_eq!(
-            repositories(folder.path()),
-            [PathBuf::from(".git"), PathBuf::from(".git/modules/sub")]
-        );
+        std::fs::create_dir_all(folder.path().join(".git/objects/not/one")).unwrap();
+        std::fs::write(folder.path().join(".git/objects/not/one/HEAD"), "").unwrap();
+        let guard = protect(folder.path(), &Extra::default(), None).unwrap();
+        let protected = names(&guard.protected, folder.path());
+        let hooks: Vec<_> = protected.iter().filter(|name| name.ends_with("hooks")).collect();
+        assert_eq!(hooks, [".git/hooks", ".git/modules/sub/hooks"]);
     }
 }

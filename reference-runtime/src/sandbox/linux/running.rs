@@ -13,6 +13,7 @@ use std::{
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use super::cgroup::Group;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     process::{Child, ChildStderr, ChildStdout},
@@ -47,12 +48,20 @@ struct Held {
     records: Records,
     /// Whether the shim is process 1 in there and sees the end of `life`.
     listens: bool,
+    /// The group that all of it is in; it goes last.
+    _group: Option<Group>,
 }
 
 impl Running {
     /// What was just started. `listens`: see [`Held`].
-    pub(super) fn new(child: Child, life: OwnedFd, records: Records, listens: bool) -> Self {
-        Self { held: Some(Held { child, life: Some(life), records, listens }) }
+    pub(super) fn new(
+        child: Child,
+        life: OwnedFd,
+        records: Records,
+        listens: bool,
+        group: Option<Group>,
+    ) -> Self {
+        Self { held: Some(Held { child, life: Some(life), records, listens, _group: group }) }
     }
 
     /// The number of the process that was started, as long as it is held.
@@ -73,6 +82,16 @@ impl Running {
         let pid = held.child.id().ok_or_else(over)?;
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         Ok(stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X'])))
+    }
+
+    /// Says that its call has come, to one that waits for it.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(super) fn tell(&mut self) -> io::Result<()> {
+        let life = self.held.as_ref().and_then(|held| held.life.as_ref()).ok_or_else(over)?;
+        rustix::io::write(life, b".")?;
+        Ok(())
     }
 
     /// Waits until it has ended by itself.

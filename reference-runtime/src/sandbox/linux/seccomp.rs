@@ -4,11 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, sock_filter,
-};
+use seccompiler::BpfProgram;
 
+use super::assemble::{self, Refusals};
 use crate::sandbox::plan::Group;
 
 /// How a refused call answers.
@@ -20,17 +18,15 @@ pub(super) enum Answer {
     Missing,
 }
 
-/// One test on an argument; only its low 32 bits count where `wide` is false, as the kernel sees
-/// an `int`.
+/// One test on an argument, of which the low 32 bits count: the kernel takes it for an `int`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Test {
-    argument: u8,
-    wide: bool,
-    is: Is,
+    pub(super) argument: u8,
+    pub(super) is: Is,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Is {
+pub(super) enum Is {
     Equal(u64),
     Not(u64),
     /// The bits of the mask have this value.
@@ -49,13 +45,13 @@ pub(super) struct Rule {
 }
 
 const fn equal(argument: u8, value: u64) -> Test {
-    Test { argument, wide: false, is: Is::Equal(value) }
+    Test { argument, is: Is::Equal(value) }
 }
 const fn not(argument: u8, value: u64) -> Test {
-    Test { argument, wide: false, is: Is::Not(value) }
+    Test { argument, is: Is::Not(value) }
 }
 const fn bits(argument: u8, mask: u64, value: u64) -> Test {
-    Test { argument, wide: false, is: Is::Masked(mask, value) }
+    Test { argument, is: Is::Masked(mask, value) }
 }
 const fn any_of(argument: u8, mask: u64) -> Test {
     bits(argument, mask, mask)
@@ -315,100 +311,41 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// The filters of these groups, one per answer, in the order in which they are to be installed.
-pub(super) fn filters(groups: &[Group]) -> Result<Vec<BpfProgram>, String> {
-    let chosen = || RULES.iter().filter(|rule| groups.contains(&rule.group));
-    let mut programs = Vec::new();
-    for answer in [Answer::Denied, Answer::Missing] {
-        let mut table: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-        let mut always = Vec::new();
-        for rule in chosen().filter(|rule| rule.answer == answer) {
-            for (_, number) in rule.calls {
-                let entry = table.entry(*number).or_default();
-                if rule.when.is_empty() {
-                    always.push(*number);
-                }
-                for tests in rule.when {
-                    entry.push(
-                        alternative(tests).map_err(|error| format!("{}: {error}", rule.reason))?,
-                    );
-                }
+/// The filter of these groups; none where they refuse nothing.
+pub(super) fn filter(groups: &[Group]) -> Result<Option<BpfProgram>, String> {
+    let mut calls: BTreeMap<u32, Refusals> = BTreeMap::new();
+    for rule in RULES.iter().filter(|rule| groups.contains(&rule.group)) {
+        for (name, number) in rule.calls {
+            let number = u32::try_from(*number);
+            let number = number.map_err(|error| format!("{name}, {}: {error}", rule.reason))?;
+            let refusals = calls.entry(number).or_default();
+            if rule.when.is_empty() {
+                refusals.push((rule.answer, &[]));
             }
+            refusals.extend(rule.when.iter().map(|tests| (rule.answer, *tests)));
         }
-        // To seccompiler, no alternative means always; another row must not weaken that.
-        for number in always {
-            table.insert(number, Vec::new());
-        }
-        let x32 = answer == Answer::Missing && groups.contains(&Group::Kernel);
-        if table.is_empty() && !x32 {
-            continue;
-        }
-        programs.push(compile(table, answer, x32)?);
     }
-    Ok(programs)
+    let x32 = cfg!(target_arch = "x86_64") && groups.contains(&Group::Kernel);
+    if calls.is_empty() && !x32 {
+        return Ok(None);
+    }
+    assemble::program(calls, x32).map(Some)
 }
 
-/// Installs filters, for this thread and all that it will ever start.
-pub(super) fn install(programs: &[BpfProgram]) -> Result<(), String> {
-    programs
-        .iter()
-        .try_for_each(|program| seccompiler::apply_filter(program).map_err(|e| e.to_string()))
-}
-
-fn alternative(tests: &[Test]) -> Result<SeccompRule, String> {
-    let conditions = tests.iter().map(|test| {
-        let width = if test.wide { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
-        let (operation, value) = match test.is {
-            Is::Equal(value) => (SeccompCmpOp::Eq, value),
-            Is::Not(value) => (SeccompCmpOp::Ne, value),
-            Is::Masked(mask, value) => (SeccompCmpOp::MaskedEq(mask), value),
-        };
-        SeccompCondition::new(test.argument, width, operation, value).map_err(|e| e.to_string())
-    });
-    SeccompRule::new(conditions.collect::<Result<_, _>>()?).map_err(|e| e.to_string())
-}
-
-fn compile(
-    table: BTreeMap<i64, Vec<SeccompRule>>,
-    answer: Answer,
-    x32: bool,
-) -> Result<BpfProgram, String> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|e| e.to_string())?;
-    let errno = match answer {
-        Answer::Denied => libc::EPERM,
-        Answer::Missing => libc::ENOSYS,
-    };
-    let filter = SeccompFilter::new(
-        table,
-        SeccompAction::Allow,
-        SeccompAction::Errno(errno.unsigned_abs()),
-        arch,
-    )
-    .map_err(|error| error.to_string())?;
-    let program: BpfProgram = filter.try_into().map_err(|error| format!("{error}"))?;
-    Ok(if x32 && cfg!(target_arch = "x86_64") { without_x32(program) } else { program })
-}
-
-/// Prepends: a call number from 0x40000000 on (the x32 calls, which the compiler does not know, and
-/// numbers that do not exist) is answered "no such system call". A foreign architecture, whose
-/// numbers mean other calls, is killed by the compiler's own first check.
-fn without_x32(program: BpfProgram) -> BpfProgram {
-    const LOAD_WORD: u16 = 0x20;
-    const JUMP_IF_AT_LEAST: u16 = 0x35;
-    const RETURN: u16 = 0x06;
-    const ERRNO: u32 = 0x0005_0000;
-    let answer = ERRNO | libc::ENOSYS.unsigned_abs();
-    let mut all = vec![
-        sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: 0 },
-        sock_filter { code: JUMP_IF_AT_LEAST, jt: 0, jf: 1, k: 0x4000_0000 },
-        sock_filter { code: RETURN, jt: 0, jf: 0, k: answer },
-    ];
-    all.extend(program);
-    all
+/// Installs a filter, for this thread and all that it will ever start.
+pub(super) fn install(program: &BpfProgram) -> Result<(), String> {
+    seccompiler::apply_filter(program).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use seccompiler::{
+        SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+        SeccompRule, TargetArch,
+    };
+
     use super::*;
 
     const ALL: &[Group] = &[
@@ -424,6 +361,10 @@ mod tests {
         Group::AllSockets,
         Group::Programs,
     ];
+
+    fn filters(groups: &[Group]) -> Vec<BpfProgram> {
+        filter(groups).unwrap().into_iter().collect()
+    }
 
     /// What a kernel would answer: a second, independent reading of the compiled program.
     fn judge(programs: &[BpfProgram], number: i64, arguments: [u64; 6]) -> Option<u32> {
@@ -482,7 +423,7 @@ mod tests {
     #[test]
     fn every_row_refuses_what_it_describes() {
         for rule in RULES {
-            let programs = filters(&[rule.group]).unwrap();
+            let programs = filters(&[rule.group]);
             let expected = match rule.answer {
                 Answer::Denied => libc::EPERM,
                 Answer::Missing => libc::ENOSYS,
@@ -500,6 +441,66 @@ mod tests {
                         "{name} {arguments:?}: {}",
                         rule.reason
                     );
+                }
+            }
+        }
+    }
+
+    /// The same rows by a compiler that is not ours: one filter for each answer.
+    fn of_the_other_compiler(groups: &[Group]) -> Vec<BpfProgram> {
+        let answers = [(Answer::Denied, libc::EPERM), (Answer::Missing, libc::ENOSYS)];
+        let programs = answers.into_iter().filter_map(|(answer, number)| {
+            let mut table: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+            let chosen = RULES.iter().filter(|rule| groups.contains(&rule.group));
+            for rule in chosen.filter(|rule| rule.answer == answer) {
+                for (_, number) in rule.calls {
+                    table.entry(*number).or_default().extend(rule.when.iter().map(|tests| {
+                        let conditions = tests.iter().map(|test| {
+                            let (operation, value) = match test.is {
+                                Is::Equal(value) => (SeccompCmpOp::Eq, value),
+                                Is::Not(value) => (SeccompCmpOp::Ne, value),
+                                Is::Masked(mask, value) => (SeccompCmpOp::MaskedEq(mask), value),
+                            };
+                            let width = SeccompCmpArgLen::Dword;
+                            SeccompCondition::new(test.argument, width, operation, value).unwrap()
+                        });
+                        SeccompRule::new(conditions.collect()).unwrap()
+                    }));
+                }
+            }
+            let arch = TargetArch::try_from(std::env::consts::ARCH).unwrap();
+            let refused = SeccompAction::Errno(number.unsigned_abs());
+            let filter = SeccompFilter::new(table, SeccompAction::Allow, refused, arch);
+            filter.unwrap().try_into().ok()
+        });
+        programs.collect()
+    }
+
+    #[test]
+    fn another_compiler_gives_every_call_the_same_answer() {
+        // With every group, calls that one refuses always and another by its arguments are refused
+        // always; the other compiler takes one row or the other, so those stand apart.
+        let program: Vec<Group> = ALL[..9].to_vec();
+        for groups in [program.as_slice(), &[Group::AllSockets, Group::Programs, Group::Kernel]] {
+            let (ours, other) = (filters(groups), of_the_other_compiler(groups));
+            let values: BTreeSet<u64> = RULES
+                .iter()
+                .flat_map(|rule| rule.when.iter().copied().flatten())
+                .flat_map(|test| match test.is {
+                    Is::Equal(value) | Is::Not(value) => [value, value ^ 1, value | (1 << 40)],
+                    Is::Masked(mask, value) => [value, mask, !mask],
+                })
+                .collect();
+            for number in 0..600 {
+                for first in &values {
+                    for second in [0, 2, 0o100, 0o4755, 0x5412, 1024, u64::MAX] {
+                        let arguments = [*first, second, *first, second, 0, 0];
+                        assert_eq!(
+                            judge(&ours, number, arguments),
+                            judge(&other, number, arguments),
+                            "{number} {arguments:x?}"
+                        );
+                    }
                 }
             }
         }
@@ -527,7 +528,7 @@ mod tests {
             .copied()
             .filter(|group| !matches!(group, Group::AllSockets | Group::Programs))
             .collect();
-        let programs = filters(&program).unwrap();
+        let programs = filters(&program);
         let ordinary: &[(libc::c_long, [u64; 6])] = &[
             (libc::SYS_read, [0; 6]),
             (libc::SYS_execve, [0; 6]),
@@ -550,7 +551,7 @@ mod tests {
 
     #[test]
     fn high_bits_do_not_hide_an_argument() {
-        let programs = filters(&[Group::Terminal, Group::Families]).unwrap();
+        let programs = filters(&[Group::Terminal, Group::Families]);
         let injected = [0, 0xdead_0000_0000 | 0x5412, 0, 0, 0, 0];
         assert_eq!(judge(&programs, libc::SYS_ioctl, injected), Some(1));
         assert_eq!(judge(&programs, libc::SYS_socket, [(1 << 32) | 17, 0, 0, 0, 0, 0]), Some(1));
@@ -559,7 +560,7 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn the_x32_calls_do_not_exist() {
-        let programs = filters(&[Group::Kernel]).unwrap();
+        let programs = filters(&[Group::Kernel]);
         let missing = Some(libc::ENOSYS.unsigned_abs());
         assert_eq!(judge(&programs, 0x4000_0000 | libc::SYS_read, [0; 6]), missing);
         assert_eq!(judge(&programs, 0x4000_0000, [0; 6]), missing);
@@ -568,7 +569,7 @@ mod tests {
 
     #[test]
     fn a_foreign_architecture_is_killed() {
-        for program in filters(ALL).unwrap() {
+        for program in filters(ALL) {
             let kill = program.iter().any(|one| one.code == 0x06 && one.k == 0x8000_0000);
             assert!(kill, "no kill in {} instructions", program.len());
         }
@@ -576,6 +577,6 @@ mod tests {
 
     #[test]
     fn no_groups_mean_no_filter() {
-        assert!(filters(&[]).unwrap().is_empty());
+        assert!(filters(&[]).is_empty());
     }
 }

@@ -18,17 +18,19 @@ use super::{
     first::{self, Starter},
     landlock, seccomp,
 };
-use crate::{
-    registry,
-    sandbox::plan::{Inner, Rlimits},
-};
+use crate::sandbox::plan::{Inner, Rlimits};
 
 /// The descriptor that holds the orders.
 pub(super) const ORDERS_FD: i32 = 5;
 /// The descriptor of the report: lines `ready landlock=WORD`, `failed TEXT`, `missing TEXT`.
 pub(super) const REPORT_FD: i32 = 4;
-/// The descriptor of a pipe that nobody writes to and that is closed when the starter is gone.
+/// The descriptor of a pipe that is closed when the starter is gone. A byte in it says that the call
+/// has come, where the shim was started ahead of it.
 pub(super) const LIFE_FD: i32 = 8;
+/// The descriptor of what is standard input behind the door of a cgroup.
+pub(super) const STDIN_FD: i32 = 7;
+/// The descriptor of a file in memory that holds the call then.
+pub(super) const CALL_FD: i32 = 9;
 /// The exit code of a shim that could not do its work.
 pub(super) const FAILED: u8 = 125;
 
@@ -42,8 +44,8 @@ pub(super) struct Orders {
     pub(super) identities: Vec<Identity>,
     /// Whether it is process 1 of a sandbox and stays until the tool has ended; else it becomes it.
     pub(super) stays: bool,
-    /// What it becomes.
-    pub(super) job: Job,
+    /// What it becomes; none: it waits for a call, with everything applied already.
+    pub(super) job: Option<Job>,
     /// Only read in a `knockout` build.
     pub(super) knockout: Option<String>,
 }
@@ -60,7 +62,7 @@ pub(super) struct Identity {
 }
 
 /// What the shim becomes.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Job {
     /// Nothing: it only shows that everything can be applied.
     Trial,
@@ -70,18 +72,40 @@ pub(super) enum Job {
     Program(Vec<Vec<u8>>),
 }
 
-/// Runs as the shim.
-pub(in crate::sandbox) fn main() -> ExitCode {
+/// Runs as the shim; `worker` is the file tools' side, where this program has it.
+pub(in crate::sandbox) fn main(worker: Option<fn() -> bool>) -> ExitCode {
+    let mut words = std::env::args_os().skip(2);
+    if words.next().is_some_and(|word| word == "join") {
+        return join(words);
+    }
     let Ok(mut report) = OpenOptions::new().append(true).open(descriptor(REPORT_FD)) else {
         return ExitCode::from(FAILED);
     };
     match prepare(&mut report) {
-        Ok(orders) => work(orders, &mut report),
+        Ok((job, stays)) => work(job, stays, &mut report, worker),
         Err(cause) => {
             let _ = writeln!(report, "failed {}", one_line(&cause));
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Enters the cgroup whose door is standard input, and becomes the program: nothing of it is ever
+/// outside.
+fn join(mut words: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
+    let entered = rustix::io::write(rustix::stdio::stdin(), b"0").map_err(io::Error::from);
+    let stdin = entered.and_then(|_| File::open(descriptor(STDIN_FD)));
+    let error = match (stdin, words.next()) {
+        (Ok(stdin), Some(program)) => {
+            #[expect(clippy::disallowed_methods, reason = "it becomes the sandbox's helper")]
+            let mut command = Command::new(program);
+            command.args(words).stdin(stdin).exec()
+        }
+        (Err(error), _) => error,
+        (Ok(_), None) => io::ErrorKind::InvalidInput.into(),
+    };
+    eprintln!("the cgroup of the run: {error}");
+    ExitCode::from(FAILED)
 }
 
 pub(super) fn descriptor(number: i32) -> PathBuf {
@@ -93,18 +117,18 @@ fn one_line(text: &str) -> String {
 }
 
 /// Applies everything, in an order in which no step takes away what a later one needs.
-fn prepare(report: &mut File) -> Result<Orders, String> {
-    let mut text = Vec::new();
-    File::open(descriptor(ORDERS_FD))
-        .and_then(|mut file| file.read_to_end(&mut text))
-        .map_err(|error| format!("the orders cannot be read: {error}"))?;
-    let orders: Orders =
-        serde_json::from_slice(&text).map_err(|error| format!("the orders: {error}"))?;
+fn prepare(report: &mut File) -> Result<(Job, bool), String> {
+    let orders: Orders = File::open(descriptor(ORDERS_FD))
+        .and_then(read)
+        .map_err(|error| format!("the orders: {error}"))?;
     #[cfg(feature = "knockout")]
     if let Some(words) = &orders.knockout {
         crate::requirement::knockout::tell(words).map_err(|word| format!("no knockout {word}"))?;
     }
-    let starter = orders.inner.ends_with_starter.then(Starter::find).transpose()?;
+    let mut starter = orders.inner.ends_with_starter.then(Starter::find).transpose()?;
+    // Opened while all can be opened.
+    let call = if orders.job.is_none() { Some(File::open(descriptor(CALL_FD))) } else { None };
+    let call = call.transpose().map_err(|error| format!("the call cannot be read: {error}"))?;
     for expected in &orders.identities {
         verify(expected)?;
     }
@@ -115,18 +139,36 @@ fn prepare(report: &mut File) -> Result<Orders, String> {
         limit(limits)?;
     }
     // Compiled before Landlock and the limits bite, installed after.
-    let filters = seccomp::filters(&orders.inner.seccomp)?;
+    let filter = seccomp::filter(&orders.inner.seccomp)?;
     let landlock = match &orders.inner.landlock {
         Some(rules) => landlock::apply(rules)?,
         None => "off",
     };
-    seccomp::install(&filters)?;
+    filter.as_ref().map_or(Ok(()), seccomp::install)?;
     if orders.stays {
-        starter.map_or(Ok(()), Starter::bind)?;
+        first::tie(orders.inner.ends_with_starter)?;
         first::close()?;
     }
     writeln!(report, "ready landlock={landlock}").map_err(|error| error.to_string())?;
-    Ok(orders)
+    let job = match (orders.job, call) {
+        (Some(job), _) => job,
+        (None, Some(call)) => {
+            let starter = starter.as_mut().ok_or("nobody is there to wait for")?;
+            starter.wait()?;
+            read(call).map_err(|error| format!("the call: {error}"))?
+        }
+        (None, None) => return Err("no job and no call".to_owned()),
+    };
+    if orders.stays {
+        starter.map_or(Ok(()), Starter::watch)?;
+    }
+    Ok((job, orders.stays))
+}
+
+fn read<T: serde::de::DeserializeOwned>(mut file: File) -> io::Result<T> {
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text)?)
 }
 
 fn verify(expected: &Identity) -> Result<(), String> {
@@ -162,10 +204,15 @@ fn limit(limits: Rlimits) -> Result<(), String> {
     Ok(())
 }
 
-fn work(orders: Orders, report: &mut File) -> ExitCode {
-    let argv = match orders.job {
+fn work(
+    job: Job,
+    stays: bool,
+    report: &mut File,
+    worker: Option<fn() -> bool>,
+) -> ExitCode {
+    let argv = match job {
         Job::Trial => return ExitCode::SUCCESS,
-        Job::Worker => return ExitCode::from(u8::from(!registry::worker())),
+        Job::Worker => return worker.map_or(FAILED, |worker| u8::from(!worker())).into(),
         Job::Program(argv) => argv,
     };
     let mut words = argv.into_iter().map(std::ffi::OsString::from_vec);
@@ -176,7 +223,7 @@ fn work(orders: Orders, report: &mut File) -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "the shim runs the tool")]
     let mut command = Command::new(program);
     command.args(words);
-    let error = if orders.stays {
+    let error = if stays {
         match first::run(command) {
             Ok(code) => return ExitCode::from(code),
             Err(error) => error,

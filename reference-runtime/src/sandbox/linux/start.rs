@@ -1,6 +1,6 @@
-//! Starting a sandbox: now, or ahead of the call that it is for. One that was built ahead has done
-//! nothing yet: bubblewrap waits before it starts the shim, and gets its orders when the call comes.
-//! Each serves one call. It must never hand a call to a view that was built for another plan.
+//! Starting a sandbox: now, or ahead of the call that it is for. One that was built ahead stands
+//! closed, with every limit in force, and has done nothing yet: the shim waits for the call. Each
+//! serves one call. It must never hand a call to a view that was built for another plan.
 
 use std::{
     fs::File,
@@ -17,6 +17,7 @@ use tokio::process::Command;
 
 use super::{
     bubblewrap,
+    cgroup::{Group, Tree},
     running::{Records, Running},
     shim,
 };
@@ -24,51 +25,56 @@ use super::{
 use crate::requirement;
 use crate::sandbox::{
     plan::Plan,
-    run::{Job, Work},
+    run::Work,
 };
 
 const ARGUMENTS_FD: i32 = 3;
 const STATUS_FD: i32 = 6;
-const WAIT_FD: i32 = 7;
-const FIRST_TEXT_FD: i32 = 9;
+const FIRST_TEXT_FD: i32 = 10;
 
 /// How long a sandbox that was built ahead waits for a call.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(10);
 /// How many wait: one for the tools that are files' and one for programs.
 const KEPT: usize = 2;
 
-/// What is said at the last moment: the call.
+/// What is said at the last moment.
 #[derive(Debug)]
-pub(super) struct Orders {
-    text: Vec<u8>,
+pub(super) struct Call {
+    job: shim::Job,
     stdin: Option<Vec<u8>>,
 }
 
-impl Orders {
-    /// The orders of a job.
-    pub(super) fn new(plan: &Plan, job: &Job, identities: Vec<shim::Identity>) -> io::Result<Self> {
-        let orders = shim::Orders {
-            inner: plan.inner.clone(),
-            identities,
-            stays: plan.outer.is_some(),
-            job: match &job.work {
-                Work::Trial => shim::Job::Trial,
-                Work::Worker(_) => shim::Job::Worker,
-                Work::Program(argv) => {
-                    shim::Job::Program(argv.iter().cloned().map(OsStringExt::into_vec).collect())
-                }
-            },
-            #[cfg(feature = "knockout")]
-            knockout: requirement::knockout::told(),
-            #[cfg(not(feature = "knockout"))]
-            knockout: None,
-        };
-        let stdin = match &job.work {
-            Work::Worker(call) => Some(call.clone()),
-            Work::Trial | Work::Program(_) => None,
-        };
-        Ok(Self { text: serde_json::to_vec(&orders)?, stdin })
+impl Call {
+    /// The call of a job.
+    pub(super) fn new(work: &Work) -> Self {
+        match work {
+            Work::Trial => Self { job: shim::Job::Trial, stdin: None },
+            Work::Worker(call) => Self { job: shim::Job::Worker, stdin: Some(call.clone()) },
+            Work::Program(argv) => {
+                let argv = argv.iter().cloned().map(OsStringExt::into_vec).collect();
+                Self { job: shim::Job::Program(argv), stdin: None }
+            }
+        }
     }
+}
+
+/// What the shim is told at its start; without a job it waits for a call.
+fn orders(
+    plan: &Plan,
+    identities: &[shim::Identity],
+    job: Option<&shim::Job>,
+) -> io::Result<File> {
+    let orders = shim::Orders {
+        inner: plan.inner.clone(),
+        identities: identities.to_vec(),
+        stays: plan.outer.is_some(),
+        job: job.cloned(),
+        #[cfg(feature = "knockout")]
+        knockout: requirement::knockout::told(),
+        #[cfg(not(feature = "knockout"))]
+        knockout: None,
+    };
+    memory(&serde_json::to_vec(&orders)?)
 }
 
 /// Where and as whom sandboxes are started.
@@ -78,6 +84,8 @@ pub(super) struct Place {
     pub(super) bubblewrap: Option<PathBuf>,
     pub(super) shim: PathBuf,
     pub(super) become_uid: Option<u32>,
+    /// Where runs get groups of their own.
+    pub(super) groups: Option<Tree>,
 }
 
 /// One that is about to be started.
@@ -87,6 +95,7 @@ struct Starting {
     life: OwnedFd,
     /// Whether the shim ends with `life`.
     listens: bool,
+    group: Option<Group>,
 }
 
 /// One that waits.
@@ -95,29 +104,32 @@ pub(super) struct Ready {
     plan: Plan,
     identities: Vec<shim::Identity>,
     sandbox: Running,
-    orders: File,
+    call: File,
     stdin: File,
-    release: OwnedFd,
 }
 
 impl Place {
-    /// Starts a sandbox with its orders.
-    pub(super) fn start(&self, plan: &Plan, orders: &Orders) -> Result<Running, String> {
+    /// Starts a sandbox for a call.
+    pub(super) fn start(
+        &self,
+        plan: &Plan,
+        identities: &[shim::Identity],
+        call: &Call,
+    ) -> Result<Running, String> {
         let text = |error: io::Error| error.to_string();
-        let file = memory(&orders.text).map_err(text)?;
-        let stdin = orders.stdin.as_deref().map(memory).transpose().map_err(text)?;
+        let file = orders(plan, identities, Some(&call.job)).map_err(text)?;
+        let stdin = call.stdin.as_deref().map(memory).transpose().map_err(text)?;
         let starting = self.command(plan, file, stdin, None).map_err(text)?;
         starting.go().map_err(|error| format!("cannot start: {error}"))
     }
 
-    /// Starts a sandbox that waits for its orders.
+    /// Starts a sandbox that waits for its call.
     fn ahead(&self, plan: Plan, identities: Vec<shim::Identity>) -> io::Result<Ready> {
-        let (orders, stdin) = (memory(b"")?, memory(b"")?);
-        let (wait, release) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let wait = Some(File::from(wait));
-        let own = Some(stdin.try_clone()?);
-        let sandbox = self.command(&plan, orders.try_clone()?, own, wait)?.go()?;
-        Ok(Ready { plan, identities, sandbox, orders, stdin, release })
+        let (call, stdin) = (memory(b"")?, memory(b"")?);
+        let file = orders(&plan, &identities, None)?;
+        let (own, own_call) = (Some(stdin.try_clone()?), Some(call.try_clone()?));
+        let sandbox = self.command(&plan, file, own, own_call)?.go()?;
+        Ok(Ready { plan, identities, sandbox, call, stdin })
     }
 
     fn command(
@@ -125,12 +137,13 @@ impl Place {
         plan: &Plan,
         orders: File,
         stdin: Option<File>,
-        wait: Option<File>,
+        call: Option<File>,
     ) -> io::Result<Starting> {
         let (end, life) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         // The shim opens it by its name in /proc, as another user where this one is root.
         rustix::fs::fchmod(&end, rustix::fs::Mode::from_raw_mode(0o444))?;
         let mut mappings = vec![map(orders, shim::ORDERS_FD), map(File::from(end), shim::LIFE_FD)];
+        mappings.extend(call.map(|call| map(call, shim::CALL_FD)));
         let mut inside = self.shim.clone();
         if let Some(outer) = &plan.outer {
             let line = bubblewrap::line(plan, outer, FIRST_TEXT_FD);
@@ -146,21 +159,31 @@ impl Place {
             inside.clone_from(&outer.shim);
         }
         let program = self.bubblewrap.as_deref().unwrap_or(&inside);
+        let groups = self.groups.as_ref().zip(plan.whole);
+        let group = groups.map(|(tree, limits)| tree.group(&limits)).transpose()?;
+        let first = if group.is_some() { &self.shim } else { program };
         #[expect(clippy::disallowed_methods, reason = "the one place where sandboxes are started")]
-        let mut command = std::process::Command::new(program);
+        let mut command = std::process::Command::new(first);
+        if group.is_some() {
+            command.args(["contain", "join"]).arg(program);
+        }
         if self.bubblewrap.is_some() {
             command.args(["--args", &ARGUMENTS_FD.to_string()]);
             command.args(["--json-status-fd", &STATUS_FD.to_string()]);
-            if let Some(wait) = wait {
-                command.args(["--block-fd", &WAIT_FD.to_string()]);
-                mappings.push(map(wait, WAIT_FD));
-            }
             command.arg("--").arg(&inside);
         }
         command.arg("contain");
         if let Some(environment) = &plan.environment {
             command.env_clear().envs(environment.iter().copied());
-            command.stdin(stdin.map_or_else(Stdio::null, Stdio::from));
+        }
+        let stdin = match (&plan.environment, stdin) {
+            (Some(_), None) => Some(File::open("/dev/null")?),
+            (_, stdin) => stdin,
+        };
+        if let Some(group) = &group {
+            let stdin = stdin.map_or_else(|| File::open("/dev/null"), Ok)?;
+            mappings.push(map(stdin, shim::STDIN_FD));
+            command.stdin(group.door()?);
         } else if let Some(stdin) = stdin {
             command.stdin(stdin);
         }
@@ -179,30 +202,30 @@ impl Place {
         // A helper is never killed while it may have a child that waits for it.
         let listens = plan.outer.is_some() && plan.reap;
         command.kill_on_drop(plan.reap && !listens);
-        Ok(Starting { command, records, life, listens })
+        Ok(Starting { command, records, life, listens, group })
     }
 }
 
 impl Starting {
     fn go(mut self) -> io::Result<Running> {
         let child = self.command.spawn()?;
-        Ok(Running::new(child, self.life, self.records, self.listens))
+        Ok(Running::new(child, self.life, self.records, self.listens, self.group))
     }
 }
 
 impl Ready {
-    /// Gives it its orders; it goes on at once.
+    /// Hands it its call; it goes on at once.
     ///
     /// # Errors
     /// It is gone, or cannot be told; then it has done nothing and never will.
-    pub(super) fn release(mut self, orders: &Orders) -> io::Result<Running> {
+    pub(super) fn release(mut self, call: &Call) -> io::Result<Running> {
         if self.sandbox.is_over()? {
             return Err(io::ErrorKind::NotFound.into());
         }
         // By position: the reader on the other side shares the descriptors' own.
-        self.stdin.write_all_at(orders.stdin.as_deref().unwrap_or_default(), 0)?;
-        self.orders.write_all_at(&orders.text, 0)?;
-        File::from(self.release).write_all(b".")?;
+        self.stdin.write_all_at(call.stdin.as_deref().unwrap_or_default(), 0)?;
+        self.call.write_all_at(&serde_json::to_vec(&call.job)?, 0)?;
+        self.sandbox.tell()?;
         Ok(self.sandbox)
     }
 }
