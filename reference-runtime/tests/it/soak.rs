@@ -215,6 +215,7 @@ fn kill_in_the_first_moments(rounds: u32, helper_alone: bool) {
             break;
         }
         let mut child = ground.launch();
+        let begin = Instant::now();
         let helper = loop {
             let helper = children(child.id()).first().copied();
             if let Some(helper) = helper.filter(|helper| !children(*helper).is_empty()) {
@@ -224,6 +225,7 @@ fn kill_in_the_first_moments(rounds: u32, helper_alone: bool) {
             if child.try_wait().unwrap().is_some() {
                 break None;
             }
+            assert!(begin.elapsed() < Duration::from_secs(30), "a launch hangs");
         };
         let Some(helper) = helper else { continue };
         if helper_alone {
