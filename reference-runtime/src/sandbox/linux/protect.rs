@@ -6,13 +6,16 @@ use std::{
     ffi::OsStr,
     fs::File,
     io::{self, Write},
-    os::unix::fs::{MetadataExt, fchown},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, fchown},
+    },
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use cap_std::fs::{Dir, OpenOptions};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, openat};
 
 use super::{
     links::{self, Baits},
@@ -181,24 +184,42 @@ impl Guard {
     }
 
     fn place(&self, name: &Path, missing: Missing, owner: Owner) -> io::Result<()> {
-        let made = match missing {
+        let mark_as_ours = |made: &File| {
+            if let Some(uid) = owner {
+                fchown(made, Some(uid), Some(uid))?;
+            }
+            made.set_modified(mark())
+        };
+        let content = match missing {
             Missing::Nothing => return Ok(()),
             Missing::Folder => {
                 self.folder.create_dir(name)?;
-                self.folder.open(name)?.into_std()
+                return mark_as_ours(&self.folder.open(name)?.into_std());
             }
-            Missing::File(content) => {
-                let mut options = OpenOptions::new();
-                let mut file =
-                    self.folder.open_with(name, options.write(true).create_new(true))?.into_std();
-                file.write_all(content.as_bytes())?;
-                file
-            }
+            Missing::File(content) => content,
         };
-        if let Some(uid) = owner {
-            fchown(&made, Some(uid), Some(uid))?;
-        }
-        made.set_modified(mark())
+        let Ok(mut unnamed) = self.unnamed(name) else {
+            let mut options = OpenOptions::new();
+            let options = options.write(true).create_new(true);
+            let mut file = self.folder.open_with(name, options)?.into_std();
+            file.write_all(content.as_bytes())?;
+            return mark_as_ours(&file);
+        };
+        // It is complete before it has its name: a run that is killed here leaves nothing.
+        unnamed.write_all(content.as_bytes())?;
+        mark_as_ours(&unnamed)?;
+        let itself = format!("/proc/self/fd/{}", unnamed.as_raw_fd());
+        linkat(CWD, itself, &self.folder, name, AtFlags::SYMLINK_FOLLOW)?;
+        Ok(())
+    }
+
+    /// A file without a name yet, in the folder of that name; not every file system has such.
+    fn unnamed(&self, name: &Path) -> io::Result<File> {
+        let above = name.parent().filter(|above| *above != Path::new(""));
+        let folder = self.folder.open_dir(above.unwrap_or(Path::new(".")))?;
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = openat(&folder, ".", flags, Mode::from_raw_mode(0o666))?;
+        Ok(file.into())
     }
 
     /// Takes away the links out of the workspace, pipes and devices that were not there before the

@@ -33,7 +33,7 @@ const STATUS_FD: i32 = 6;
 const FIRST_TEXT_FD: i32 = 10;
 
 /// How long a sandbox that was built ahead waits for a call.
-const PATIENCE: Duration = Duration::from_mins(10);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// How many wait: one for the tools that are files' and one for programs.
 const KEPT: usize = 2;
 
