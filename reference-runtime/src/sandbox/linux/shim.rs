@@ -204,12 +204,7 @@ fn limit(limits: Rlimits) -> Result<(), String> {
     Ok(())
 }
 
-fn work(
-    job: Job,
-    stays: bool,
-    report: &mut File,
-    worker: Option<fn() -> bool>,
-) -> ExitCode {
+fn work(job: Job, stays: bool, report: &mut File, worker: Option<fn() -> bool>) -> ExitCode {
     let argv = match job {
         Job::Trial => return ExitCode::SUCCESS,
         Job::Worker => return worker.map_or(FAILED, |worker| u8::from(!worker())).into(),

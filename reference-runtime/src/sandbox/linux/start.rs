@@ -23,10 +23,7 @@ use super::{
 };
 #[cfg(feature = "knockout")]
 use crate::requirement;
-use crate::sandbox::{
-    plan::Plan,
-    run::Work,
-};
+use crate::sandbox::{plan::Plan, run::Work};
 
 const ARGUMENTS_FD: i32 = 3;
 const STATUS_FD: i32 = 6;
@@ -59,11 +56,7 @@ impl Call {
 }
 
 /// What the shim is told at its start; without a job it waits for a call.
-fn orders(
-    plan: &Plan,
-    identities: &[shim::Identity],
-    job: Option<&shim::Job>,
-) -> io::Result<File> {
+fn orders(plan: &Plan, identities: &[shim::Identity], job: Option<&shim::Job>) -> io::Result<File> {
     let orders = shim::Orders {
         inner: plan.inner.clone(),
         identities: identities.to_vec(),
