@@ -77,12 +77,6 @@ const STAYS: &[Stays] = &[
          what the helper opened for itself",
     ),
     (
-        is::SANDBOX_PLAN_OUTPUT,
-        None,
-        "the probe that floods standard output was not seen to notice; it bounds what the runtime \
-         holds of an answer in memory",
-    ),
-    (
         is::SANDBOX_PLAN_SECCOMP_PROCESSES,
         None,
         "a process of the host belongs to another user namespace, and Landlock keeps a tool from \
