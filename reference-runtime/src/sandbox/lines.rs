@@ -46,8 +46,8 @@ const STAYS: &[Stays] = &[
     (
         is::SANDBOX_PLAN_PROC_SYS,
         None,
-        "the kernel's settings belong to the host's root, who no tool is; this holds for settings \
-         that are the namespace's own",
+        "the kernel's settings belong to the host's root, who no tool is; those of the namespace's own \
+         (kernel.msgmax) were seen to be written without this and Landlock, which no probe tries",
     ),
     (
         is::SANDBOX_PLAN_SEAL_ROOT,
@@ -73,14 +73,14 @@ const STAYS: &[Stays] = &[
     (
         is::SANDBOX_PLAN_DESCRIPTORS,
         None,
-        "the starter marks all descriptors that it was started with, so none crosses; this closes \
-         what the helper opened for itself",
+        "the starter marks all descriptors that it was started with, so none crosses; without this \
+         two files in memory and a pipe of the sandbox's own were seen to",
     ),
     (
         is::SANDBOX_PLAN_SECCOMP_PROCESSES,
         None,
         "a process of the host belongs to another user namespace, and Landlock keeps a tool from \
-         tracing out of its own domain; this holds without either",
+         tracing out of its own domain; without this a tool was seen to trace its own children alone",
     ),
 ];
 
