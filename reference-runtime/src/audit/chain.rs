@@ -6,6 +6,8 @@
 //! all zeros. Whoever can write the file can also recompute the chain: against that, the head
 //! must be kept elsewhere too (`audit verify` prints it).
 
+use std::fmt::Write as _;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -91,20 +93,28 @@ impl Link {
         Some(before)
     }
 
-    /// Appends the next line to `out`, with its newline, and moves on.
-    pub(super) fn append(&mut self, out: &mut String, time: &str, middle: &str) {
+    /// Appends the next line to `out`, with its newline, and moves on. `middle` writes what does not
+    /// depend on the place.
+    pub(super) fn append(
+        &mut self,
+        out: &mut String,
+        time: &str,
+        middle: impl FnOnce(&mut String),
+    ) {
         let start = out.len();
         self.records += 1;
-        out.push_str("{\"seq\":");
-        out.push_str(&self.records.to_string());
-        out.push_str(",\"time\":\"");
-        out.push_str(time);
-        out.push_str("\",");
-        out.push_str(middle);
+        // Writing to a string does not fail.
+        let _ = write!(out, "{{\"seq\":{},\"time\":\"{time}\",", self.records);
+        middle(out);
         out.push_str(",\"previous\":\"");
         out.push_str(&self.hash);
         out.push('"');
-        self.hash = hex::encode(Sha256::digest(out.get(start..).unwrap_or_default()));
+        let mut digits = [b'0'; 64];
+        let digest = Sha256::digest(out.get(start..).unwrap_or_default());
+        // The digits of 32 bytes are 64.
+        let _ = hex::encode_to_slice(digest, &mut digits);
+        self.hash.clear();
+        self.hash.push_str(std::str::from_utf8(&digits).unwrap_or_default());
         out.push_str(",\"hash\":\"");
         out.push_str(&self.hash);
         out.push_str("\"}\n");
@@ -144,7 +154,7 @@ mod tests {
         let (mut writer, mut reader) = (Link::default(), Link::default());
         let mut out = String::new();
         for _ in 0..3 {
-            writer.append(&mut out, "2026-01-01T00:00:00Z", MIDDLE);
+            writer.append(&mut out, "2026-01-01T00:00:00Z", |out| out.push_str(MIDDLE));
         }
         for line in out.lines() {
             reader.follow(line.as_bytes()).unwrap();
@@ -155,7 +165,8 @@ mod tests {
     #[test]
     fn any_changed_byte_breaks_the_line() {
         let mut out = String::new();
-        Link::default().append(&mut out, "2026-01-01T00:00:00Z", MIDDLE);
+        let mut writer = Link::default();
+        writer.append(&mut out, "2026-01-01T00:00:00Z", |out| out.push_str(MIDDLE));
         let line = out.trim_end().as_bytes();
         for at in 0..line.len() {
             let mut changed = line.to_vec();

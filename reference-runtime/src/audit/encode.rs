@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{Event, Redactor};
+use super::{Event, Plain, Redactor};
 use crate::requirement;
 
 /// The longest text of one detail that is kept, in bytes.
@@ -21,7 +21,50 @@ const DEEPEST: usize = 8;
 /// The longest detail as a whole, encoded.
 const LONGEST_DETAIL: usize = 48 * 1024;
 
-/// `"kind":...` to `"detail":{...}`: what does not depend on the place in the log.
+/// `"kind":...` to `"detail":{...}`: what of a record does not depend on its place in the log.
+#[derive(Debug)]
+pub(super) enum Middle {
+    /// Redacted, bounded and escaped.
+    Text(String),
+    /// Nothing in it needs that.
+    Plain(Plain),
+}
+
+impl Middle {
+    /// Appends it.
+    pub(super) fn write(&self, out: &mut String) {
+        match self {
+            Self::Text(text) => out.push_str(text),
+            Self::Plain(event) => plain(out, event),
+        }
+    }
+}
+
+fn plain(out: &mut String, event: &Plain) {
+    let Plain { kind, outcome, subject, action, correlation, peer } = event;
+    let (kind, outcome) = (kind.as_str(), outcome.as_str());
+    for piece in [
+        "\"kind\":\"",
+        kind,
+        "\",\"outcome\":\"",
+        outcome,
+        "\",\"subject\":\"",
+        subject.as_str(),
+        "\",\"action\":\"",
+        action,
+        "\",\"correlation\":\"",
+        correlation.as_str(),
+        "\",\"detail\":{",
+    ] {
+        out.push_str(piece);
+    }
+    if let Some(peer) = peer {
+        let _ = write!(out, "\"peer\":\"{peer}\"");
+    }
+    out.push('}');
+}
+
+/// The middle of an event's record.
 pub(super) fn middle(event: &Event, redactor: &Redactor) -> String {
     let encoder = Encoder { redactor };
     let mut out = String::with_capacity(256);
@@ -172,7 +215,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::audit::{Correlation, Kind, Outcome};
+    use crate::audit::{Correlation, Kind, Outcome, Subject};
 
     fn encoded(event: &Event, redactor: &Redactor) -> Value {
         let line = format!("{{{}}}", middle(event, redactor));
@@ -191,6 +234,30 @@ mod tests {
         assert_eq!(record["detail"]["argv"][0], hostile);
         let event = Event { subject: hostile.into(), action: hostile.into(), ..event() };
         assert_eq!(encoded(&event, &Redactor::new())["subject"], hostile);
+    }
+
+    #[test]
+    fn a_plain_event_is_recorded_like_any_other() {
+        let subject = Subject::token("00ff12ab").unwrap();
+        for peer in [None, Some("2001:db8::1".parse().unwrap())] {
+            let plain = Plain {
+                kind: Kind::Auth,
+                outcome: Outcome::Allow,
+                subject: subject.clone(),
+                action: "authenticate",
+                correlation: Correlation::new(),
+                peer,
+            };
+            let Plain { kind, outcome, action, correlation, .. } = plain.clone();
+            let event = Event::new(kind, outcome, subject.as_str(), action, correlation);
+            let event = match peer {
+                Some(peer) => event.with("peer", peer.to_string()),
+                None => event,
+            };
+            let mut written = String::new();
+            Middle::Plain(plain).write(&mut written);
+            assert_eq!(written, middle(&event, &Redactor::new()));
+        }
     }
 
     #[test]

@@ -5,18 +5,21 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
 use super::{
     Rejection, Verified,
     chain::{Broken, Link},
+    encode::Middle,
     segment,
 };
 use crate::requirement;
 
 const UNWRITABLE: &str = "the audit log cannot be written";
+/// Room for lines that is kept from one batch to the next, in bytes.
+const KEPT: usize = 256 << 10;
 const CHANGED: &str = "the audit log was changed";
 
 /// A line that is longer was not written by this program.
@@ -36,6 +39,8 @@ pub(super) struct Log {
     length: u64,
     /// A file that has this many bytes is closed, and a new one begun.
     limit: u64,
+    /// Room for the lines of a batch.
+    lines: String,
 }
 
 impl Log {
@@ -51,7 +56,8 @@ impl Log {
         let file = private(&segment::newest(&folder)).map_err(unwritable)?;
         head.unlock().map_err(unwritable)?;
         let first = link.records + 1;
-        let mut log = Self { folder, file, head, link, first, length: 0, limit };
+        let lines = String::new();
+        let mut log = Self { folder, file, head, link, first, length: 0, limit, lines };
         log.locked(|log| {
             let promised = read_head(&log.head).map_err(changed)?;
             log.catch_up(promised.as_ref())
@@ -59,28 +65,32 @@ impl Log {
         Ok(log)
     }
 
-    /// Appends one line for each middle, as one write.
-    pub(super) fn append(&mut self, middles: &[String]) -> Result<(), Rejection> {
+    /// Appends one line for each middle, as one write. All of them say the time of that.
+    pub(super) fn append(&mut self, middles: &[Middle]) -> Result<(), Rejection> {
         self.locked(|log| {
             log.catch_up(None)?;
             if log.length >= log.limit {
                 log.rotate().map_err(unwritable)?;
             }
             let mut link = log.link.clone();
-            let mut lines = String::new();
+            let time = format!("{:.6}", jiff::Timestamp::now());
+            let mut lines = std::mem::take(&mut log.lines);
+            lines.clear();
             for middle in middles {
-                link.append(&mut lines, &format!("{:.6}", jiff::Timestamp::now()), middle);
+                link.append(&mut lines, &time, |out| middle.write(out));
             }
             let written = log.write(&lines, &link);
             if written.is_err() {
                 // Half a line would break the chain for good. If even this fails, the next
                 // batch finds the torn line and drops it, or refuses.
                 let _ = log.file.set_len(log.length);
+            } else {
+                log.length += lines.len() as u64;
+                log.link = link;
             }
-            written.map_err(unwritable)?;
-            log.length += lines.len() as u64;
-            log.link = link;
-            Ok(())
+            lines.shrink_to(KEPT);
+            log.lines = lines;
+            written.map_err(unwritable)
         })
     }
 
@@ -101,11 +111,9 @@ impl Log {
     }
 
     fn write(&mut self, lines: &str, link: &Link) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.length))?;
-        self.file.write_all(lines.as_bytes())?;
+        write_at(&self.file, lines.as_bytes(), self.length)?;
         // The head goes last: a head without its record would look like a cut log.
-        self.head.rewind()?;
-        self.head.write_all(head_line(link).as_bytes())
+        write_at(&self.head, head_line(link).as_bytes(), 0)
     }
 
     /// Closes the open file under the number of its first record and begins a new one.
@@ -277,6 +285,18 @@ fn unwritable(error: io::Error) -> Rejection {
 
 fn changed(broken: Broken) -> Rejection {
     requirement::AUDIT_INTEGRITY.refuse(CHANGED, broken.to_string())
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(not(unix))]
+fn write_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    use io::Write as _;
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(bytes)
 }
 
 #[cfg(unix)]

@@ -11,10 +11,10 @@ mod segment;
 mod sink;
 
 pub use chain::{Broken, Verified};
-pub use event::{Event, Kind, Outcome};
+pub use event::{Event, Kind, Outcome, Plain, Subject};
 pub use log::verify;
 pub use redact::{REDACTED, Redactor};
 pub(crate) use rejection::OTHER_WORDS;
 pub use rejection::{Correlation, Rejection};
 pub use segment::tail;
-pub use sink::{Audit, Keeping};
+pub use sink::{Audit, HandedIn, Keeping};

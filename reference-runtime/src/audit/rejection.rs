@@ -1,28 +1,57 @@
 //! The one refusal type: which requirement refused, one sentence for the caller, the cause for
 //! the log. It must never show the cause to a caller.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use crate::requirement::{Requirement, variant};
 
 /// Joins what a caller saw with what the log holds: 16 random bytes as 32 hex digits.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Correlation(String);
+pub struct Correlation([u8; 32]);
+
+/// Random bytes that a thread has asked for and not used: an id is no secret, and a system call for
+/// each would cost more than the rest of it.
+struct Pool {
+    bytes: [u8; 1024],
+    used: usize,
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; 1024], used: 1024 }) };
+}
+
+impl Pool {
+    fn take(&mut self) -> [u8; 16] {
+        if self.used >= self.bytes.len() {
+            // Without randomness the id only loses its uniqueness, never a defence.
+            let _ = getrandom::fill(&mut self.bytes);
+            self.used = 0;
+        }
+        let next = self.bytes.get(self.used..).and_then(<[u8]>::first_chunk);
+        self.used += 16;
+        next.copied().unwrap_or_default()
+    }
+}
 
 impl Correlation {
     /// A fresh correlation id.
     #[must_use]
     pub fn new() -> Self {
-        let mut bytes = [0_u8; 16];
-        // Without randomness the id only loses its uniqueness, never a defence.
-        let _ = getrandom::fill(&mut bytes);
-        Self(if variant::IDS.on() { hex::encode_upper(bytes) } else { hex::encode(bytes) })
+        let digits = if variant::IDS.on() { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
+        let digit = |value: u8| digits.get(usize::from(value)).copied().unwrap_or(b'0');
+        let mut id = [0; 32];
+        let bytes = POOL.with_borrow_mut(Pool::take);
+        for (pair, byte) in id.chunks_exact_mut(2).zip(bytes) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        Self(id)
     }
 
     /// The 32 hex digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -34,13 +63,13 @@ impl Default for Correlation {
 
 impl fmt::Display for Correlation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Correlation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -113,7 +142,19 @@ impl std::error::Error for Rejection {}
 
 #[cfg(test)]
 mod tests {
+    use super::Correlation;
     use crate::requirement::PATH_TRAVERSAL;
+
+    #[test]
+    fn no_id_comes_twice_whichever_thread_made_it() {
+        let make = || (0..1000).map(|_| Correlation::new()).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(make)).collect();
+        let made = threads.into_iter().flat_map(|thread| thread.join().unwrap());
+        let ids: std::collections::HashSet<_> = made.collect();
+        assert_eq!(ids.len(), 4000);
+        let digit = |it: u8| it.is_ascii_digit() || (b'a'..=b'f').contains(&it);
+        assert!(ids.iter().all(|id| id.as_str().len() == 32 && id.as_str().bytes().all(digit)));
+    }
 
     #[test]
     fn the_caller_never_reads_the_cause() {

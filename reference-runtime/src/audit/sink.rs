@@ -7,24 +7,35 @@
 
 use std::{
     path::Path,
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
-use super::{Event, Redactor, Rejection, encode, log::Log};
+use super::{
+    Event, Kind, Plain, Redactor, Rejection,
+    encode::{self, Middle},
+    log::Log,
+};
 use crate::requirement;
 
 /// Records that may wait; past that, callers are refused.
 const QUEUE: usize = 8192;
 /// Records of one write.
 const BATCH: usize = 1024;
+/// How often the writer lets others go first before it writes: who hands in then is in the batch.
+const YIELDS: usize = 4;
 /// How long a record may be on its way to the disk.
 const SYNC: Duration = Duration::from_secs(1);
 
 const UNWRITABLE: &str = "the audit log cannot be written";
+const GONE: &str = "the writer is gone";
 
 /// How the log is kept. The default is what every process may use; only stricter is possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,29 +57,32 @@ impl Default for Keeping {
 pub struct Audit {
     redactor: Redactor,
     queue: SyncSender<Waiting>,
+    /// Batches that could not be written. It grows before any record behind them is acknowledged.
+    failed: Arc<AtomicU64>,
 }
 
-/// A record on its way, and who waits for it.
+/// Records that were handed in and not waited for. Records are written in the order in which they
+/// come: whoever waits for a later one ([`Audit::record_after`], [`Audit::settle`]) learns of these.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "nobody may go on whose record was not written"]
+pub struct HandedIn {
+    /// The batches that had failed before.
+    failed: u64,
+}
+
+/// A record on its way, if there is one, and who waits for it.
 #[derive(Debug)]
 struct Waiting {
-    middle: String,
+    middle: Option<Middle>,
     done: Done,
 }
 
 #[derive(Debug)]
 enum Done {
+    /// Whoever handed it in waits for a later one.
+    Nobody,
     Task(oneshot::Sender<Result<(), String>>),
     Thread(SyncSender<Result<(), String>>),
-}
-
-impl Done {
-    /// Whoever gave up waiting does not need to know.
-    fn tell(self, written: Result<(), String>) {
-        match self {
-            Self::Task(waiting) => drop(waiting.send(written)),
-            Self::Thread(waiting) => drop(waiting.send(written)),
-        }
-    }
 }
 
 impl Audit {
@@ -91,11 +105,15 @@ impl Audit {
     ) -> Result<Self, Rejection> {
         let log = Log::open(state, keeping.segment_bytes)?;
         let (queue, waiting) = sync_channel(QUEUE);
+        let failed = Arc::new(AtomicU64::new(0));
+        let runtime = Handle::try_current().ok();
+        let durable = keeping.durable;
+        let writer = Writer { log, durable, failed: Arc::clone(&failed), runtime };
         thread::Builder::new()
             .name("audit".into())
-            .spawn(move || write_all(log, &waiting, keeping.durable))
+            .spawn(move || writer.run(&waiting))
             .map_err(|error| refuse(error.to_string()))?;
-        Ok(Self { redactor, queue })
+        Ok(Self { redactor, queue, failed })
     }
 
     /// The redactor that every record goes through.
@@ -110,12 +128,10 @@ impl Audit {
     /// # Errors
     /// `error.deny`: it could not be written, and the caller must refuse.
     pub async fn record(&self, event: Event) -> Result<(), Rejection> {
-        let (done, written) = oneshot::channel();
-        match self.hand_in(&event, Done::Task(done)) {
-            Ok(true) => settle(written.await.unwrap_or_else(|_| Err("the writer is gone".into()))),
-            Ok(false) => Ok(()),
-            Err(cause) => settle(Err(cause)),
+        if !kept(event.kind) {
+            return Ok(());
         }
+        self.write(Some(self.encoded(&event))).await
     }
 
     /// The same for code outside of async tasks: it blocks the thread.
@@ -123,26 +139,87 @@ impl Audit {
     /// # Errors
     /// As [`Audit::record`].
     pub fn record_blocking(&self, event: Event) -> Result<(), Rejection> {
+        if !kept(event.kind) {
+            return Ok(());
+        }
         let (done, written) = sync_channel(1);
-        match self.hand_in(&event, Done::Thread(done)) {
-            Ok(true) => settle(written.recv().unwrap_or_else(|_| Err("the writer is gone".into()))),
-            Ok(false) => Ok(()),
-            Err(cause) => settle(Err(cause)),
+        let middle = Some(self.encoded(&event));
+        let sent = self.send(Waiting { middle, done: Done::Thread(done) });
+        settle(sent.and_then(|()| written.recv().unwrap_or_else(|_| Err(GONE.into()))))
+    }
+
+    /// Hands a record in and does not wait for it: the caller must not answer, nor let anything
+    /// happen, before it waited for a later one.
+    ///
+    /// # Errors
+    /// As [`Audit::record`], as far as it shows at once.
+    pub fn hand_in(&self, event: Plain) -> Result<HandedIn, Rejection> {
+        // Looked at before the record is on its way, so that its own failure is always seen.
+        let handed = HandedIn { failed: self.failed.load(Ordering::Acquire) };
+        if kept(event.kind) {
+            let middle = Some(Middle::Plain(event));
+            settle(self.send(Waiting { middle, done: Done::Nobody }))?;
+        }
+        Ok(handed)
+    }
+
+    /// Writes a record; returns once it and what was handed in before it are written.
+    ///
+    /// # Errors
+    /// As [`Audit::record`], for any of them.
+    pub async fn record_after(
+        &self,
+        earlier: Option<HandedIn>,
+        event: Plain,
+    ) -> Result<(), Rejection> {
+        if kept(event.kind) {
+            self.write(Some(Middle::Plain(event))).await?;
+            earlier.map_or(Ok(()), |earlier| self.since(earlier))
+        } else {
+            self.settle(earlier).await
         }
     }
 
-    /// Queues the record; false if no record of this kind is kept (a knocked-out kind).
-    fn hand_in(&self, event: &Event, done: Done) -> Result<bool, String> {
-        if !event.kind.requirement().enforced() {
-            return Ok(false);
-        }
-        let middle = encode::middle(event, &self.redactor);
-        match self.queue.try_send(Waiting { middle, done }) {
-            Ok(()) => Ok(true),
-            Err(TrySendError::Full(_)) => Err(format!("{QUEUE} records are waiting")),
-            Err(TrySendError::Disconnected(_)) => Err("the writer is gone".into()),
-        }
+    /// Returns once what was handed in is written.
+    ///
+    /// # Errors
+    /// As [`Audit::record`].
+    pub async fn settle(&self, earlier: Option<HandedIn>) -> Result<(), Rejection> {
+        let Some(earlier) = earlier else { return Ok(()) };
+        self.write(None).await?;
+        self.since(earlier)
     }
+
+    /// Whether every batch since then was written. One that failed may have held the record or not:
+    /// then it is taken to have.
+    fn since(&self, earlier: HandedIn) -> Result<(), Rejection> {
+        let failed = self.failed.load(Ordering::Acquire) != earlier.failed;
+        settle(if failed { Err("an earlier record was not written".into()) } else { Ok(()) })
+    }
+
+    async fn write(&self, middle: Option<Middle>) -> Result<(), Rejection> {
+        let (done, written) = oneshot::channel();
+        if let Err(cause) = self.send(Waiting { middle, done: Done::Task(done) }) {
+            return settle(Err(cause));
+        }
+        settle(written.await.unwrap_or_else(|_| Err(GONE.into())))
+    }
+
+    fn encoded(&self, event: &Event) -> Middle {
+        Middle::Text(encode::middle(event, &self.redactor))
+    }
+
+    fn send(&self, waiting: Waiting) -> Result<(), String> {
+        self.queue.try_send(waiting).map_err(|error| match error {
+            TrySendError::Full(_) => format!("{QUEUE} records are waiting"),
+            TrySendError::Disconnected(_) => GONE.into(),
+        })
+    }
+}
+
+/// Whether records of this kind are kept. Always, but for a knocked-out kind.
+fn kept(kind: Kind) -> bool {
+    kind.requirement().enforced()
 }
 
 fn settle(written: Result<(), String>) -> Result<(), Rejection> {
@@ -156,44 +233,94 @@ fn refuse(cause: String) -> Rejection {
     requirement::ERROR_DENY.refuse(UNWRITABLE, cause)
 }
 
-/// The writer: ends when the last [`Audit`] is dropped.
-fn write_all(mut log: Log, waiting: &Receiver<Waiting>, durable: bool) {
-    let mut synced = Instant::now();
-    let mut dirty = false;
-    loop {
-        // Nothing to sync: wait for ever. Else: until the sync is due.
-        let first = if dirty {
-            waiting.recv_timeout(SYNC.saturating_sub(synced.elapsed()))
-        } else {
-            waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        };
-        match first {
-            Ok(first) => {
-                let more = waiting.try_iter().take(BATCH - 1);
-                let (middles, done): (Vec<_>, Vec<_>) = std::iter::once(first)
-                    .chain(more)
-                    .map(|waiting| (waiting.middle, waiting.done))
-                    .unzip();
-                let mut written =
-                    log.append(&middles).map_err(|refusal| refusal.cause().to_owned());
-                dirty |= written.is_ok();
-                if durable && written.is_ok() {
-                    written = log.sync().map_err(|error| error.to_string());
-                    dirty = written.is_err();
+/// The one thread that writes.
+struct Writer {
+    log: Log,
+    durable: bool,
+    failed: Arc<AtomicU64>,
+    /// The runtime that the log was opened in, whose tasks most likely wait.
+    runtime: Option<Handle>,
+}
+
+impl Writer {
+    /// Ends when the last [`Audit`] is dropped.
+    fn run(mut self, waiting: &Receiver<Waiting>) {
+        let (mut middles, mut done) = (Vec::new(), Vec::new());
+        let mut synced = Instant::now();
+        let mut dirty = false;
+        loop {
+            // Nothing to sync: wait for ever. Else: until the sync is due.
+            let first = if dirty {
+                waiting.recv_timeout(SYNC.saturating_sub(synced.elapsed()))
+            } else {
+                waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            };
+            match first {
+                Ok(first) => {
+                    let mut take = |waiting: Waiting| {
+                        middles.extend(waiting.middle);
+                        done.push(waiting.done);
+                    };
+                    take(first);
+                    // Whoever is about to hand in comes with this batch, if others can run at once.
+                    for _ in 0..YIELDS {
+                        thread::yield_now();
+                        if waiting.try_iter().take(BATCH / YIELDS).map(&mut take).count() == 0 {
+                            break;
+                        }
+                    }
+                    let written = self.write(&middles, &mut dirty);
+                    middles.clear();
+                    self.tell(&mut done, &written);
                 }
-                done.into_iter().for_each(|done| done.tell(written.clone()));
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    // Nobody is left to tell.
+                    let _ = self.log.sync();
+                    return;
+                }
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                // Nobody is left to tell.
-                let _ = log.sync();
-                return;
+            if dirty && synced.elapsed() >= SYNC {
+                // A disk that does not take it shows at the next write.
+                dirty = self.log.sync().is_err();
+                synced = Instant::now();
             }
         }
-        if dirty && synced.elapsed() >= SYNC {
-            // A disk that does not take it shows at the next write.
-            dirty = log.sync().is_err();
-            synced = Instant::now();
+    }
+
+    /// Acknowledges. Many are told by a task of the runtime that they wait in: to wake each of them
+    /// from here would be a system call each.
+    fn tell(&self, done: &mut Vec<Done>, written: &Result<(), String>) {
+        let mut tasks = Vec::with_capacity(done.len());
+        for whom in done.drain(..) {
+            match whom {
+                Done::Nobody => {}
+                Done::Task(waiting) => tasks.push(waiting),
+                // Whoever gave up waiting does not need to know.
+                Done::Thread(waiting) => drop(waiting.send(written.clone())),
+            }
         }
+        let (many, written) = (tasks.len() > 1, written.clone());
+        let tell = move || tasks.into_iter().for_each(|task| drop(task.send(written.clone())));
+        match &self.runtime {
+            Some(runtime) if many => drop(runtime.spawn(async move { tell() })),
+            _ => tell(),
+        }
+    }
+
+    fn write(&mut self, middles: &[Middle], dirty: &mut bool) -> Result<(), String> {
+        if middles.is_empty() {
+            return Ok(());
+        }
+        let mut written = self.log.append(middles).map_err(|refusal| refusal.cause().to_owned());
+        *dirty |= written.is_ok();
+        if self.durable && written.is_ok() {
+            written = self.log.sync().map_err(|error| error.to_string());
+            *dirty = written.is_err();
+        }
+        if written.is_err() {
+            self.failed.fetch_add(1, Ordering::Release);
+        }
+        written
     }
 }

@@ -2,13 +2,14 @@
 //! reached without a token. This file must never know what is asked.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 
 use super::reply::Refusal;
 use super::token::{Role, Tokens};
-use crate::audit::{Audit, Correlation, Event, Kind, Outcome};
+use crate::audit::{Audit, Correlation, Event, HandedIn, Kind, Outcome, Plain, Rejection, Subject};
 use crate::rate::Limiter;
 use crate::requirement;
 
@@ -24,11 +25,11 @@ const ADDRESSES: usize = 16_384;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The name in the audit log: `token:<id>`.
-    pub subject: String,
+    pub subject: Subject,
     /// What the speaker may do.
     pub role: Role,
     /// The bucket that requests are counted in.
-    pub client: String,
+    pub client: Arc<str>,
 }
 
 /// The proof that a value came with a valid token.
@@ -36,6 +37,8 @@ pub struct Identity {
 pub struct Authenticated<T> {
     identity: Identity,
     value: T,
+    /// The record of the attempt, where nobody waited for it yet.
+    attempt: Option<HandedIn>,
 }
 
 impl<T> Authenticated<T> {
@@ -54,7 +57,21 @@ impl<T> Authenticated<T> {
     /// The same proof over what was read later from the same request.
     #[must_use]
     pub fn carrying<U>(&self, value: U) -> Authenticated<U> {
-        Authenticated { identity: self.identity.clone(), value }
+        Authenticated { identity: self.identity.clone(), value, attempt: self.attempt }
+    }
+
+    /// The record of the attempt to authenticate, where nobody waited for it yet: whoever answers
+    /// or lets something happen waits for a record behind it first.
+    pub(super) fn attempt(&self) -> Option<HandedIn> {
+        self.attempt
+    }
+
+    /// Waits for the record of the attempt.
+    ///
+    /// # Errors
+    /// `error.deny`: it was not written.
+    pub(super) async fn settle(&mut self, audit: &Audit) -> Result<(), Rejection> {
+        audit.settle(self.attempt.take()).await
     }
 }
 
@@ -74,7 +91,8 @@ impl Gate {
     }
 
     /// Lets a request through that carries a token in force. Every attempt is recorded; a wrong,
-    /// a cut, an expired and a missing token are refused with the same words.
+    /// a cut, an expired and a missing token are refused with the same words. The record of a good
+    /// one is on its way: see [`Authenticated::attempt`].
     ///
     /// # Errors
     /// `auth.required`; `auth.no-oracle` where an address fails too often; `error.deny` where the
@@ -88,15 +106,16 @@ impl Gate {
         let Some(identity) = self.identify(peer, headers) else {
             return Err(self.refuse(peer, words(headers), correlation).await);
         };
-        let event = Event::new(
-            Kind::Auth,
-            Outcome::Allow,
-            identity.subject.as_str(),
-            "authenticate",
-            correlation.clone(),
-        );
-        self.audit.record(event.with("peer", peer.ip().to_string())).await?;
-        Ok(Authenticated { identity, value: () })
+        let event = Plain {
+            kind: Kind::Auth,
+            outcome: Outcome::Allow,
+            subject: identity.subject.clone(),
+            action: "authenticate",
+            correlation: correlation.clone(),
+            peer: Some(peer.ip()),
+        };
+        let attempt = Some(self.audit.hand_in(event)?);
+        Ok(Authenticated { identity, value: (), attempt })
     }
 
     /// Whether the token of a connection that was admitted is still in force; only where it is
@@ -155,15 +174,12 @@ impl Gate {
     }
 
     fn identify(&self, peer: SocketAddr, headers: &HeaderMap) -> Option<Identity> {
-        let holder = bearer(headers).and_then(|token| {
-            let holder = self.tokens.holder(token)?;
-            self.audit.redactor().add(token);
-            Some(holder)
-        });
+        let holder = bearer(headers)
+            .and_then(|token| self.tokens.presented(token, || self.audit.redactor().add(token)));
         let (subject, role) = match holder {
-            Some(holder) => (format!("token:{}", holder.id), holder.role),
+            Some(holder) => (holder.subject, holder.role),
             None if requirement::AUTH_REQUIRED.enforced() => return None,
-            None => (format!("address:{}", network(peer.ip())), Role::Admin),
+            None => (Subject::address(network(peer.ip())), Role::Admin),
         };
         let client = client(&subject, headers);
         Some(Identity { subject, role, client })
@@ -172,11 +188,12 @@ impl Gate {
 
 /// The bucket of a subject: itself. What the request says about where it came from is not
 /// believed, however it is written.
-fn client(subject: &str, headers: &HeaderMap) -> String {
+fn client(subject: &Subject, headers: &HeaderMap) -> Arc<str> {
     if requirement::RATE_IDENTITY.enforced() {
-        return subject.to_owned();
+        return subject.shared();
     }
-    format!("{subject} {:?} {:?}", headers.get("x-forwarded-for"), headers.get("forwarded"))
+    let (one, other) = (headers.get("x-forwarded-for"), headers.get("forwarded"));
+    format!("{subject} {one:?} {other:?}").into()
 }
 
 /// The words of a refusal: the same ones, whatever was wrong with the token.
@@ -223,10 +240,11 @@ mod tests {
     #[test]
     fn forwarding_headers_do_not_change_the_bucket() {
         let mut headers = HeaderMap::new();
-        let plain = client("token:1", &headers);
+        let subject = Subject::token("00000001").unwrap();
+        let plain = client(&subject, &headers);
         headers.insert("x-forwarded-for", "203.0.113.9".parse().unwrap());
         headers.insert("Forwarded", "for=203.0.113.9".parse().unwrap());
-        assert_eq!(client("token:1", &headers), plain);
+        assert_eq!(client(&subject, &headers), plain);
     }
 
     #[test]

@@ -2,11 +2,16 @@
 //! large or malformed one is refused at once and costs bounded memory and time. It must never know
 //! what the body means.
 
+use std::fmt::Display;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
+use hyper::body::Body;
 
 use super::reply::Refusal;
 use crate::audit::Rejection;
@@ -17,20 +22,41 @@ use crate::requirement;
 const ARRIVAL: Duration = Duration::from_secs(30);
 const TOO_LARGE: &str = "the body of the request is too large";
 
-/// The bytes of a body, not yet scanned as a whole.
+/// The bytes of a body, not yet scanned as a whole. One that comes in a piece is not copied.
 ///
 /// # Errors
 /// 413 where it is too large, 408 where it comes too slowly, 415 where it is encoded, or what the
 /// scan refused. The connection is of no use after any of them.
 pub(super) async fn read(
     headers: &HeaderMap,
-    body: Body,
+    body: impl Body<Data = Bytes, Error: Display>,
     limits: &Limits,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Bytes, Refusal> {
     plain(headers)?;
-    match tokio::time::timeout(ARRIVAL, collect(headers, body, limits)).await {
-        Ok(result) => result.map_err(Refusal::closing),
-        Err(_) => Err(too_slow()),
+    match within(ARRIVAL, collect(headers, body, limits)).await {
+        Some(result) => result.map_err(Refusal::closing),
+        None => Err(too_slow()),
+    }
+}
+
+/// What becomes of `work` in this time. A body mostly comes at once or right after its head: only
+/// where it is not there at the second look, the clock is set.
+async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let mut looked = false;
+    let soon = poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if looked => Poll::Ready(None),
+        Poll::Pending => {
+            looked = true;
+            // There is a second look, whatever the body does.
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    });
+    match soon.await {
+        Some(done) => Some(done),
+        None => tokio::time::timeout(time, work).await.ok(),
     }
 }
 
@@ -61,12 +87,16 @@ pub(super) fn too_slow() -> Refusal {
 }
 
 /// The answer to a body that was cut off, should anybody still hear it.
-pub(super) fn cut_off(error: &axum::Error) -> Refusal {
+pub(super) fn cut_off(error: &impl Display) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, -32700, "the request was cut off")
         .because(error.to_string())
 }
 
-async fn collect(headers: &HeaderMap, mut body: Body, limits: &Limits) -> Result<Vec<u8>, Refusal> {
+async fn collect(
+    headers: &HeaderMap,
+    body: impl Body<Data = Bytes, Error: Display>,
+    limits: &Limits,
+) -> Result<Bytes, Refusal> {
     let fits = |bytes: usize| {
         requirement::INPUT_BOUNDED_MEMORY.check(bytes <= limits.body_bytes, TOO_LARGE, || {
             format!("at least {bytes} bytes, the limit is {}", limits.body_bytes)
@@ -78,24 +108,35 @@ async fn collect(headers: &HeaderMap, mut body: Body, limits: &Limits) -> Result
         .unwrap_or(0);
     fits(declared)?;
 
-    let mut bytes = Vec::with_capacity(declared.min(limits.body_bytes));
-    // One that comes in pieces is scanned on the way, so that what is wrong ends it at once. One
-    // that came whole is scanned by who reads it.
-    let mut scanner = None;
+    let mut body = pin!(body);
+    let mut first = Bytes::new();
+    let mut pieces: Option<(Vec<u8>, Scanner)> = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| cut_off(&error))?;
         // Trailers are not part of the document and nothing reads them.
         let Ok(data) = frame.into_data() else { continue };
-        fits(bytes.len().saturating_add(data.len()))?;
-        if !bytes.is_empty() {
-            let scanner = scanner.get_or_insert_with(|| (Scanner::new(limits), 0));
-            let new = bytes.get(scanner.1..).unwrap_or_default();
-            scanner.0.feed(new).and_then(|()| scanner.0.feed(&data)).map_err(not_json)?;
-            scanner.1 = bytes.len().saturating_add(data.len());
+        if first.is_empty() {
+            fits(data.len())?;
+            first = data;
+            continue;
         }
+        // One that comes in pieces is scanned on the way, so that what is wrong ends it at once.
+        // One that came whole is scanned by who reads it.
+        let (bytes, scanner) = match &mut pieces {
+            Some(pieces) => pieces,
+            None => {
+                let mut bytes = Vec::with_capacity(declared.min(limits.body_bytes));
+                bytes.extend_from_slice(&first);
+                let mut scanner = Scanner::new(limits);
+                scanner.feed(&first).map_err(not_json)?;
+                pieces.insert((bytes, scanner))
+            }
+        };
+        fits(bytes.len().saturating_add(data.len()))?;
+        scanner.feed(&data).map_err(not_json)?;
         bytes.extend_from_slice(&data);
     }
-    Ok(bytes)
+    Ok(pieces.map_or(first, |(bytes, _)| bytes.into()))
 }
 
 fn not_json(rejection: Rejection) -> Refusal {
@@ -106,7 +147,7 @@ fn not_json(rejection: Rejection) -> Refusal {
 mod tests {
     use std::convert::Infallible;
 
-    use axum::body::Bytes;
+    use axum::body::Body;
     use futures_util::{StreamExt as _, stream};
 
     use super::*;
@@ -143,7 +184,8 @@ mod tests {
     async fn a_body_is_read_whole_and_a_compressed_one_is_refused() {
         let limits = Limits::default();
         let body = || Body::from("{\"a\":1}");
-        assert_eq!(read(&HeaderMap::new(), body(), &limits).await.unwrap(), b"{\"a\":1}");
+        let whole = read(&HeaderMap::new(), body(), &limits).await.unwrap();
+        assert_eq!(whole.as_ref(), b"{\"a\":1}");
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
         assert!(read(&headers, body(), &limits).await.is_err());

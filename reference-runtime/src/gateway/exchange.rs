@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::auth::Authenticated;
-use super::envelope::{self, Incoming, Request};
+use super::envelope::{self, Id, Incoming, Request};
 use super::listen::Listeners;
 use super::reply::{Refusal, success};
 use super::{Gateway, method};
@@ -13,23 +13,24 @@ use crate::requirement;
 
 /// What a text came to.
 pub(super) enum Answered {
-    /// A JSON-RPC object, or an array of them.
-    Done(Value),
+    /// A JSON-RPC object, or an array of them, as text.
+    Done(String),
     /// A single request was refused, or a text as a whole (then without an id).
-    Refused(Option<envelope::Id>, Refusal),
+    Refused(Option<Id>, Refusal),
 }
 
 impl Answered {
-    /// The JSON-RPC value of this answer.
-    pub(super) fn into_value(self, correlation: &Correlation) -> Value {
+    /// This answer as the text of a JSON-RPC object, or of an array of them.
+    pub(super) fn into_text(self, correlation: &Correlation) -> String {
         match self {
-            Self::Done(value) => value,
+            Self::Done(text) => text,
             Self::Refused(id, refusal) => refusal.object(id.as_ref(), correlation),
         }
     }
 }
 
-/// Answers a text whose first request was counted at the door.
+/// Answers a text whose first request was counted at the door. Nothing is answered before the
+/// caller's attempt to authenticate is on record.
 pub(super) async fn answer(
     gateway: &Gateway,
     caller: &Authenticated<()>,
@@ -37,20 +38,15 @@ pub(super) async fn answer(
     listeners: Option<&Listeners>,
     correlation: &Correlation,
 ) -> Answered {
-    let refused = |refusal| {
-        #[cfg(feature = "knockout")]
-        fall_over(&refusal);
-        Answered::Refused(None, refusal)
-    };
+    let exchange = Exchange { gateway, caller, listeners, correlation };
     let document = match envelope::scan(text, &gateway.config().limits) {
         Ok(document) => document,
-        Err(refusal) => return refused(refusal),
+        Err(refusal) => return exchange.unread(refusal).await,
     };
-    let exchange = Exchange { gateway, caller, listeners, correlation };
     match envelope::read(&document) {
         Ok(Incoming::Single(request)) => exchange.single(request).await,
-        Ok(Incoming::Batch(requests)) => exchange.batch(requests).await,
-        Err(refusal) => refused(refusal),
+        Ok(Incoming::Batch(requests)) => Box::pin(exchange.batch(requests)).await,
+        Err(refusal) => exchange.unread(refusal).await,
     }
 }
 
@@ -65,9 +61,22 @@ impl Exchange<'_> {
     async fn single(&self, request: Request<'_>) -> Answered {
         let id = request.id().clone();
         match self.dispatch(request).await {
-            Ok(result) => Answered::Done(success(&id, result)),
-            Err(refusal) => Answered::Refused(Some(id), refusal),
+            Ok(result) => Answered::Done(success(&id, &result)),
+            Err(refusal) => self.refused(Some(id), refusal).await,
         }
+    }
+
+    /// The refusal of a text as a whole.
+    async fn unread(&self, refusal: Refusal) -> Answered {
+        #[cfg(feature = "knockout")]
+        fall_over(&refusal);
+        self.refused(None, refusal).await
+    }
+
+    /// A refusal, told once the caller's attempt is on record.
+    async fn refused(&self, id: Option<Id>, refusal: Refusal) -> Answered {
+        let settled = self.gateway.agent.audit().settle(self.caller.attempt()).await;
+        Answered::Refused(id, settled.err().map_or(refusal, Refusal::from))
     }
 
     /// A batch costs what it holds (its first request was counted at the door) and is answered in
@@ -77,17 +86,21 @@ impl Exchange<'_> {
         let cost = if requirement::RATE_IDENTITY.enforced() { rest } else { 0 };
         let rates = &self.gateway.rates;
         if let Err(refusal) = rates.client(self.caller.identity(), cost, self.correlation).await {
-            return Answered::Refused(None, refusal);
+            return self.refused(None, refusal).await;
         }
-        let mut answers = Vec::with_capacity(requests.len());
+        let mut answers = String::from("[");
         for request in requests {
             let answered = match request {
                 Ok(request) => self.single(request).await,
-                Err(refusal) => Answered::Refused(None, refusal),
+                Err(refusal) => self.refused(None, refusal).await,
             };
-            answers.push(answered.into_value(self.correlation));
+            if answers.len() > 1 {
+                answers.push(',');
+            }
+            answers.push_str(&answered.into_text(self.correlation));
         }
-        Answered::Done(Value::Array(answers))
+        answers.push(']');
+        Answered::Done(answers)
     }
 
     async fn dispatch(&self, request: Request<'_>) -> Result<Value, Refusal> {

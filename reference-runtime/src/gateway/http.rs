@@ -1,89 +1,132 @@
 //! From HTTP request to HTTP answer: the order of the checks. Each door hands on a proof, so that
 //! leaving one out does not compile. This file must never know what a method does.
+//!
+//! No router and no boxes stand between the doors: there are four paths, and every box, clone and
+//! look-up between two layers would be paid for by each request.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use axum::response::Response;
 use futures_util::FutureExt as _;
-use serde_json::json;
+use futures_util::future::BoxFuture;
+use hyper::body::Incoming;
 use tokio::sync::watch;
+use tower::{Layer as _, Service as _, service_fn};
 
 use super::auth::Authenticated;
 use super::exchange::{Answered, answer};
-use super::reply::Refusal;
+use super::reply::{Refusal, json};
 use super::socket::upgrade;
 use super::upload::upload;
-use super::{Gateway, body};
+use super::{Gateway, body, lasting};
 use crate::audit::{Correlation, Event, Kind, Outcome};
 use crate::rate::{RateLayer, RetryAfter};
 use crate::requirement;
 
-/// The address that a connection came from. The server puts it on every request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
-
-/// Says when the server stops. The server puts it on every request.
-#[derive(Clone, Debug)]
-pub(super) struct Stopping(pub(super) watch::Receiver<bool>);
-
-/// The routes and, from the outside in: correlation and panics, host and origin, then for all but
-/// `/health` token and rate, then the body.
-pub(super) fn router(gateway: Arc<Gateway>) -> Router {
-    // Whoever comes this far has shown a token; no byte of the body has been read yet.
-    let counting = Arc::clone(&gateway);
-    let counted = RateLayer::new(
-        gateway.rates.clients(),
-        requirement::RATE_CLIENT,
-        |request: &Request| {
-            let caller = request.extensions().get::<Authenticated<()>>();
-            (caller.map_or_else(String::new, |it| it.identity().client.clone()), 1)
-        },
-        move |request: Request, retry_after| {
-            too_often(Arc::clone(&counting), &request, retry_after)
-        },
-    );
-    let guarded = Router::new()
-        .route("/rpc", post(rpc))
-        .route("/attachments", post(upload))
-        .route("/ws", get(upgrade))
-        .layer(counted)
-        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), enter));
-    let router = Router::new()
-        .route("/health", get(health))
-        .merge(guarded)
-        .fallback(nothing_here)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), known_origin))
-        .layer(middleware::from_fn(correlate))
-        .with_state(gateway);
-    #[cfg(feature = "knockout")]
-    let router = router.layer(middleware::from_fn(super::variant::varied));
-    router
+/// What all requests of one connection share.
+pub(super) struct Connection {
+    pub(super) gateway: Arc<Gateway>,
+    /// The address that it came from.
+    pub(super) peer: SocketAddr,
+    /// Says when the server stops.
+    pub(super) stop: watch::Receiver<bool>,
+    counted: Counted,
 }
 
+impl Connection {
+    /// A connection from `peer`.
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        peer: SocketAddr,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        // Whoever comes this far has shown a token; no byte of the body has been read yet.
+        let counted = RateLayer::new(
+            gateway.rates.clients(),
+            requirement::RATE_CLIENT,
+            counted as fn(&Entered) -> (Arc<str>, u32),
+            too_often
+                as fn(Entered, RetryAfter) -> BoxFuture<'static, Result<Response, Infallible>>,
+        );
+        Self { gateway, peer, stop, counted }
+    }
+}
+
+type Counted = RateLayer<
+    Arc<str>,
+    fn(&Entered) -> (Arc<str>, u32),
+    fn(Entered, RetryAfter) -> BoxFuture<'static, Result<Response, Infallible>>,
+>;
+
+/// A request that has come through a door, and what is known of it.
+pub(super) struct Entered {
+    pub(super) connection: Arc<Connection>,
+    pub(super) correlation: Correlation,
+    pub(super) caller: Authenticated<()>,
+    pub(super) request: Request<Incoming>,
+    door: Guarded,
+}
+
+impl Entered {
+    pub(super) fn gateway(&self) -> &Arc<Gateway> {
+        &self.connection.gateway
+    }
+}
+
+/// What stands at a path.
+enum Door {
+    Health,
+    Guarded(Guarded),
+    /// The path takes another method.
+    Other,
+    Nothing,
+}
+
+/// The doors that ask for a token.
+#[derive(Clone, Copy)]
+enum Guarded {
+    Rpc,
+    Attachments,
+    Socket,
+}
+
+impl Door {
+    fn at(path: &str, method: &Method) -> Self {
+        let (door, takes) = match path {
+            "/rpc" => (Self::Guarded(Guarded::Rpc), method == Method::POST),
+            "/attachments" => (Self::Guarded(Guarded::Attachments), method == Method::POST),
+            "/ws" => (Self::Guarded(Guarded::Socket), method == Method::GET),
+            "/health" => (Self::Health, method == Method::GET || method == Method::HEAD),
+            _ => return Self::Nothing,
+        };
+        if takes { door } else { Self::Other }
+    }
+}
+
+/// The most headers of one request.
+const HEADERS: usize = 64;
 /// The name that a caller gave its request, and that the answer carries.
 const REQUEST_ID: &str = "x-request-id";
 
-/// Gives the request its correlation id, and a panic an answer. A caller may name its request: a
-/// sane name comes back and stands once in the log beside the id, which is always ours; any other
-/// is as if it had not been sent.
-async fn correlate(mut request: Request, next: Next) -> Response {
+/// Answers one request. It gives it its correlation id, and a panic an answer. A caller may name its
+/// request: a sane name comes back and stands once in the log beside the id, which is always ours;
+/// any other is as if it had not been sent.
+pub(super) async fn respond(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
     let correlation = Correlation::new();
     let named = request_id(request.headers());
     if let Some(name) = &named {
         let name = String::from_utf8_lossy(name.as_bytes());
         tracing::info!(correlation = correlation.as_str(), request = &*name, "named by its caller");
     }
-    request.extensions_mut().insert(correlation.clone());
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let answered = pass(connection, request, &correlation);
+    let answered = AssertUnwindSafe(answered).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| fault().respond(None, &correlation));
     let headers = response.headers_mut();
     if let Some(value) = named.or_else(|| HeaderValue::from_str(correlation.as_str()).ok()) {
@@ -91,7 +134,38 @@ async fn correlate(mut request: Request, next: Next) -> Response {
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    #[cfg(feature = "knockout")]
+    let response = super::variant::varied(response).await;
+    Ok(response)
+}
+
+/// From the outside in: the number of headers, host and origin, then for all but `/health` token and rate, then the body.
+async fn pass(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+    correlation: &Correlation,
+) -> Response {
+    // The parser's own limit is higher, and a lower one costs each request a copy of its table.
+    if request.headers().len() > HEADERS {
+        let (status, public) =
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has too many headers");
+        return Refusal::new(status, -32600, public).closing().respond(None, correlation);
+    }
+    if let Err(refusal) = known_origin(&connection, &request, correlation).await {
+        return refusal.closing().respond(None, correlation);
+    }
+    match Door::at(request.uri().path(), request.method()) {
+        Door::Guarded(door) => enter(door, connection, request, correlation).await,
+        Door::Health => json(StatusCode::OK, "{\"status\":\"ok\"}"),
+        Door::Nothing => {
+            Refusal::new(StatusCode::NOT_FOUND, -32601, "there is nothing at this path")
+                .respond(None, correlation)
+        }
+        Door::Other => {
+            let public = "the path takes another HTTP method";
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, -32600, public).respond(None, correlation)
+        }
+    }
 }
 
 /// The one name that was given, if it is 1 to 64 of `A-Z a-z 0-9 . _ -`: nothing in it can end a
@@ -105,95 +179,102 @@ fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 async fn known_origin(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(correlation): Extension<Correlation>,
-    Extension(Peer(peer)): Extension<Peer>,
-    request: Request,
-    next: Next,
-) -> Response {
+    connection: &Connection,
+    request: &Request<Incoming>,
+    correlation: &Correlation,
+) -> Result<(), Refusal> {
+    let gateway = &connection.gateway;
     let Err(rejection) = gateway.origins.check(request.uri(), request.headers()) else {
-        return next.run(request).await;
+        return Ok(());
     };
-    let subject = format!("address:{}", peer.ip());
+    let subject = format!("address:{}", connection.peer.ip());
     let event =
         Event::new(Kind::Authorization, Outcome::Deny, subject, "origin", correlation.clone());
     let event = event.refused_by(rejection.requirement()).with("cause", rejection.cause());
-    let refusal = match gateway.agent.audit().record(event).await {
-        Ok(()) => Refusal::from(rejection),
-        Err(unrecorded) => Refusal::from(unrecorded),
+    Err(match gateway.agent.audit().record(event).await {
+        Ok(()) => rejection.into(),
+        Err(unrecorded) => unrecorded.into(),
+    })
+}
+
+/// The token, before a byte of the body is read; then the rate.
+async fn enter(
+    door: Guarded,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+    correlation: &Correlation,
+) -> Response {
+    let gate = &connection.gateway.gate;
+    let caller = match gate.admit(connection.peer, request.headers(), correlation).await {
+        Ok(caller) => caller,
+        Err(refusal) => return refusal.respond(None, correlation),
     };
-    refusal.closing().respond(None, &correlation)
+    let mut counted = connection.counted.layer(service_fn(open));
+    let correlation = correlation.clone();
+    let Ok(response) =
+        counted.call(Entered { connection, correlation, caller, request, door }).await;
+    response
+}
+
+/// The identity that a request is counted for, and what it costs.
+fn counted(entered: &Entered) -> (Arc<str>, u32) {
+    (Arc::clone(&entered.caller.identity().client), 1)
 }
 
 /// The answer to a client whose window is full. Where that cannot be recorded, it is another no.
 fn too_often(
-    gateway: Arc<Gateway>,
-    request: &Request,
+    entered: Entered,
     retry_after: RetryAfter,
-) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
-    let extensions = request.extensions();
-    let identity = extensions.get::<Authenticated<()>>().map(|it| it.identity().clone());
-    let correlation = extensions.get::<Correlation>().cloned().unwrap_or_else(Correlation::new);
-    async move {
-        let Some(identity) = identity else { return Ok(fault().respond(None, &correlation)) };
-        let refusal = gateway.rates.too_often(&identity, retry_after, &correlation).await;
+) -> BoxFuture<'static, Result<Response, Infallible>> {
+    Box::pin(async move {
+        let Entered { connection, correlation, caller, .. } = entered;
+        let rates = &connection.gateway.rates;
+        let refusal = rates.too_often(caller.identity(), retry_after, &correlation).await;
         Ok(refusal.respond(None, &correlation))
+    })
+}
+
+/// Behind all doors.
+async fn open(entered: Entered) -> Result<Response, Infallible> {
+    Ok(match entered.door {
+        Guarded::Rpc => rpc(entered).await,
+        Guarded::Attachments => Box::pin(settled(entered, upload)).await,
+        Guarded::Socket => Box::pin(settled(entered, upgrade)).await,
+    })
+}
+
+/// Goes on once the record of the attempt to authenticate is written.
+async fn settled<F: Future<Output = Response>>(
+    mut entered: Entered,
+    then: fn(Entered) -> F,
+) -> Response {
+    let gateway = Arc::clone(entered.gateway());
+    match entered.caller.settle(gateway.agent.audit()).await {
+        Ok(()) => then(entered).await,
+        Err(unrecorded) => Refusal::from(unrecorded).respond(None, &entered.correlation),
     }
 }
 
-/// The token, before a byte of the body is read.
-async fn enter(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(correlation): Extension<Correlation>,
-    Extension(Peer(peer)): Extension<Peer>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let (mut parts, body) = request.into_parts();
-    match gateway.gate.admit(peer, &parts.headers, &correlation).await {
-        Ok(caller) => {
-            parts.extensions.insert(caller);
-            next.run(Request::from_parts(parts, body)).await
-        }
-        Err(refusal) => refusal.respond(None, &correlation),
-    }
-}
-
-async fn rpc(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(correlation): Extension<Correlation>,
-    Extension(caller): Extension<Authenticated<()>>,
-    request: Request,
-) -> Response {
+async fn rpc(entered: Entered) -> Response {
+    let Entered { connection, correlation, mut caller, request, .. } = entered;
+    let gateway = Arc::clone(&connection.gateway);
     let (parts, content) = request.into_parts();
     let text = match body::read(&parts.headers, content, &gateway.config().limits).await {
         Ok(text) => text,
-        Err(refusal) => return refusal.respond(None, &correlation),
+        Err(refusal) => {
+            let unrecorded = caller.settle(gateway.agent.audit()).await.err().map(Refusal::from);
+            return unrecorded.unwrap_or(refusal).respond(None, &correlation);
+        }
     };
     // What was taken up runs to its end and is recorded, also when the caller hangs up.
-    let work = {
+    let answered = {
         let correlation = correlation.clone();
-        tokio::spawn(async move { answer(&gateway, &caller, &text, None, &correlation).await })
+        lasting::run(async move { answer(&gateway, &caller, &text, None, &correlation).await })
     };
-    match work.await {
-        Ok(Answered::Done(value)) => Json(value).into_response(),
-        Ok(Answered::Refused(id, refusal)) => refusal.respond(id.as_ref(), &correlation),
-        Err(_) => fault().respond(None, &correlation),
+    match answered.await {
+        Answered::Done(text) => json(StatusCode::OK, text),
+        Answered::Refused(id, refusal) => refusal.respond(id.as_ref(), &correlation),
     }
-}
-
-async fn health() -> Response {
-    Json(json!({ "status": "ok" })).into_response()
-}
-
-async fn nothing_here(Extension(correlation): Extension<Correlation>) -> Response {
-    Refusal::new(StatusCode::NOT_FOUND, -32601, "there is nothing at this path")
-        .respond(None, &correlation)
-}
-
-async fn wrong_method(Extension(correlation): Extension<Correlation>) -> Response {
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, -32600, "the path takes another HTTP method")
-        .respond(None, &correlation)
 }
 
 /// The answer to a panic; the panic hook has logged its cause.
@@ -224,5 +305,21 @@ mod tests {
         }
         assert_eq!(named(&[b"a", b"b"]), None);
         assert_eq!(named(&[]), None);
+    }
+
+    #[test]
+    fn a_path_is_taken_as_it_is_written_and_by_its_own_method_alone() {
+        let guarded = |path, method| matches!(Door::at(path, &method), Door::Guarded(_));
+        assert!(guarded("/rpc", Method::POST) && guarded("/ws", Method::GET));
+        assert!(guarded("/attachments", Method::POST));
+        for path in ["/RPC", "/rpc/", "//rpc", "/rpc/x", "/%72pc", "/", "", "*", "/health/../rpc"] {
+            assert!(matches!(Door::at(path, &Method::POST), Door::Nothing), "{path}");
+        }
+        for (path, method) in [("/rpc", Method::GET), ("/ws", Method::POST), ("/rpc", Method::HEAD)]
+        {
+            assert!(matches!(Door::at(path, &method), Door::Other), "{path}");
+        }
+        assert!(matches!(Door::at("/health", &Method::HEAD), Door::Health));
+        assert!(matches!(Door::at("/health", &Method::POST), Door::Other));
     }
 }

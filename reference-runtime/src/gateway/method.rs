@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tower::{Layer as _, Service as _, service_fn};
 
 use super::Gateway;
 use super::auth::{Authenticated, Identity};
@@ -14,8 +15,8 @@ use super::listen::Listeners;
 use super::reply::Refusal;
 use super::token::Role;
 use crate::agent::{Attachment, Blame, SessionId};
-use crate::audit::{Correlation, Event, Kind, Outcome, Rejection};
-use crate::boundary::{Limits, attachment, text};
+use crate::audit::{Correlation, Event, Kind, Outcome, Plain, Rejection};
+use crate::boundary::{Checked, Limits, attachment, text};
 use crate::registry::ToolCall;
 use crate::requirement;
 use crate::vault::{ApiKey, Vault};
@@ -87,6 +88,13 @@ struct Put {
     secret: ApiKey,
 }
 
+/// A message of the caller's own session, whole.
+struct Said {
+    session: SessionId,
+    text: Checked<text::Message>,
+    attachments: Vec<Attachment>,
+}
+
 /// What every method works with.
 struct Context<'request> {
     gateway: &'request Gateway,
@@ -109,15 +117,22 @@ pub(super) async fn dispatch(
 ) -> Result<Value, Refusal> {
     let caller = request.identity();
     let name = request.get().method();
-    let Some((_, role)) = METHODS.iter().find(|(method, _)| *method == name) else {
+    let Some((method, role)) = METHODS.iter().find(|(method, _)| *method == name) else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, -32601, "there is no such method"));
     };
     let admin = caller.role == Role::Admin || !requirement::AUTH_REQUIRED.enforced();
     let allowed = *role == Role::User || admin;
     let outcome = if allowed { Outcome::Allow } else { Outcome::Deny };
-    let subject = caller.subject.as_str();
-    let event = Event::new(Kind::Authorization, outcome, subject, name, correlation.clone());
-    gateway.agent.audit().record(event).await?;
+    let event = Plain {
+        kind: Kind::Authorization,
+        outcome,
+        subject: caller.subject.clone(),
+        action: method,
+        correlation: correlation.clone(),
+        peer: None,
+    };
+    // Both records, who came and whether it may, are waited for here at once.
+    gateway.agent.audit().record_after(request.attempt(), event).await?;
     if !allowed {
         return Err(Refusal::forbidden());
     }
@@ -126,26 +141,27 @@ pub(super) async fn dispatch(
 }
 
 impl Context<'_> {
+    /// What waits long has a box of its own: the others need not carry its size.
     async fn run(&self, name: &str, request: &Request<'_>) -> Result<Value, Refusal> {
         match name {
-            "session.create" => self.session_create(request.params()?).await,
-            "session.message" => self.session_message(request.params()?).await,
-            "session.history" => self.session_history(request.params()?).await,
-            "session.cancel" => self.session_cancel(request.params()?).await,
-            "events.subscribe" => self.listen(request.params()?, true).await,
-            "events.unsubscribe" => self.listen(request.params()?, false).await,
-            "session.end" => self.session_end(request.params()?).await,
-            "session.list" => self.session_list(request.params()?).await,
+            "session.create" => Box::pin(self.session_create(request.params()?)).await,
+            "session.message" => Box::pin(self.session_message(request.params()?)).await,
+            "session.history" => Box::pin(self.session_history(request.params()?)).await,
+            "session.cancel" => Box::pin(self.session_cancel(request.params()?)).await,
+            "events.subscribe" => Box::pin(self.listen(request.params()?, true)).await,
+            "events.unsubscribe" => Box::pin(self.listen(request.params()?, false)).await,
+            "session.end" => Box::pin(self.session_end(request.params()?)).await,
+            "session.list" => Box::pin(self.session_list(request.params()?)).await,
             "tools.list" => self.tools_list(request.params()?),
-            "tools.execute" => self.tools_execute(request.params()?).await,
-            "credentials.put" => self.credentials_put(request.params()?).await,
-            "credentials.list" => self.credentials_list(request.params()?).await,
-            "credentials.delete" => self.credentials_delete(request.params()?).await,
+            "tools.execute" => Box::pin(self.tools_execute(request.params()?)).await,
+            "credentials.put" => Box::pin(self.credentials_put(request.params()?)).await,
+            "credentials.list" => Box::pin(self.credentials_list(request.params()?)).await,
+            "credentials.delete" => Box::pin(self.credentials_delete(request.params()?)).await,
             "system.status" => self.system_status(request.params()?),
             "system.health" => request.params::<Nothing>().map(|_| json!({ "status": "ok" })),
             "system.version" => request.params::<Nothing>().map(|_| version()),
             "config.get" => self.config_get(request.params()?),
-            "config.set" => self.config_set(request.params()?).await,
+            "config.set" => Box::pin(self.config_set(request.params()?)).await,
             _ => Err(Refusal::new(StatusCode::NOT_FOUND, -32601, "there is no such method")),
         }
     }
@@ -180,20 +196,33 @@ impl Context<'_> {
     }
 
     async fn session_create(&self, _: Nothing) -> Result<Value, Refusal> {
-        let id = self.gateway.agent.create(&self.caller.subject).await?;
+        let id = self.gateway.agent.create(self.caller.subject.as_str()).await?;
         Ok(json!({ "session": id.as_str() }))
     }
 
+    /// The rate of a session stands as a layer before what stores a message and has it answered. It
+    /// is here and not at the door because the session is named in the body, and because a frame
+    /// and a part of a batch come here too.
     async fn session_message(&self, message: Message) -> Result<Value, Refusal> {
         let text = text::message(message.text, &self.limits())?;
         attachment::count(message.attachments.len(), &self.limits())?;
-        let id = self.session(&message.session).await?;
-        let attachments = self.attachments(&id, &message.attachments).await?;
-        self.gateway.rates.session(self.caller, &id, self.correlation).await?;
-        let subject = &self.caller.subject;
+        let session = self.session(&message.session).await?;
+        let attachments = self.attachments(&session, &message.attachments).await?;
+        let counted = self.gateway.rates.messages(
+            |said: &Said| (said.session.clone(), 1),
+            |_, retry_after| async move {
+                let rates = &self.gateway.rates;
+                Err(rates.too_many_messages(self.caller, retry_after, self.correlation).await)
+            },
+        );
+        let said = Said { session, text, attachments };
+        counted.layer(service_fn(|said| self.say(said))).call(said).await
+    }
+
+    async fn say(&self, Said { session, text, attachments }: Said) -> Result<Value, Refusal> {
+        let subject = self.caller.subject.as_str();
         let agent = &self.gateway.agent;
-        let reply = agent.message(subject, &id, text, attachments, self.correlation).await;
-        match reply {
+        match agent.message(subject, &session, text, attachments, self.correlation).await {
             Ok(reply) => serde_json::to_value(reply).map_err(internal),
             Err(failure) => {
                 let refusal = Refusal::from(failure.rejection);
@@ -241,7 +270,7 @@ impl Context<'_> {
     }
 
     async fn session_list(&self, _: Nothing) -> Result<Value, Refusal> {
-        let sessions = self.gateway.agent.list(&self.caller.subject).await?;
+        let sessions = self.gateway.agent.list(self.caller.subject.as_str()).await?;
         Ok(json!({ "sessions": sessions }))
     }
 
@@ -253,7 +282,7 @@ impl Context<'_> {
         let agent = &self.gateway.agent;
         let id = format!("direct-{}", SessionId::random()?.as_str());
         let call = ToolCall { id, name, arguments };
-        let subject = &self.caller.subject;
+        let subject = self.caller.subject.as_str();
         let limit = agent.time_limit();
         let executed = agent.execute(subject, self.correlation, call, &limit).await?;
         Ok(json!({ "completed": executed.completed, "output": executed.output }))
@@ -371,7 +400,7 @@ pub(super) async fn own_session(
 ) -> Result<SessionId, Refusal> {
     text::identifier(id)?;
     let id = SessionId::parse(id).ok_or_else(|| Refusal::not_found(NO_SESSION))?;
-    if gateway.agent.owns(&caller.subject, &id).await? {
+    if gateway.agent.owns(caller.subject.as_str(), &id).await? {
         Ok(id)
     } else {
         Err(Refusal::not_found(NO_SESSION))

@@ -3,9 +3,11 @@
 
 mod auth;
 mod body;
+mod clock;
 mod envelope;
 mod exchange;
 mod http;
+mod lasting;
 mod linger;
 mod listen;
 mod method;

@@ -63,8 +63,7 @@ impl Origins {
 
     fn host_allowed(&self, authority: &str) -> bool {
         let Some((host, _)) = split_port(authority) else { return false };
-        let host = host.to_ascii_lowercase();
-        is_loopback(&host) || self.hosts.contains(&host)
+        is_loopback(host) || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
     }
 
     /// A configured origin, or this gateway's own port under a loopback name: a page of another
@@ -116,7 +115,7 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost"
+    host.eq_ignore_ascii_case("localhost")
         || host == "[::1]"
         || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }

@@ -1,6 +1,6 @@
-//! How often: a window per client, which a layer counts before the body is read, and one per session
-//! before a message is stored, whichever door and batch it came by. Every refusal is recorded. This
-//! file must never know how a window counts.
+//! How often: a window per client, which a layer counts before the body is read, and one per session,
+//! which a layer counts before a message is stored, whichever door and batch it came by. Every refusal
+//! is recorded. This file must never know how a window counts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::reply::Refusal;
 use crate::agent::SessionId;
 use crate::audit::{Audit, Correlation, Event, Kind, Outcome};
 use crate::config;
-use crate::rate::{Limiter, RetryAfter};
+use crate::rate::{Limiter, RateLayer, RetryAfter};
 use crate::requirement::{RATE_CLIENT, RATE_OVERRIDE, RATE_SESSION, Requirement};
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -19,8 +19,8 @@ const CAPACITY: usize = 65_536;
 
 /// The two windows.
 pub(super) struct Rates {
-    clients: Arc<Limiter<String>>,
-    sessions: Limiter<SessionId>,
+    clients: Arc<Limiter<Arc<str>>>,
+    sessions: Arc<Limiter<SessionId>>,
     audit: Audit,
 }
 
@@ -30,7 +30,7 @@ impl Rates {
         let rates = if RATE_OVERRIDE.enforced() { configured } else { &defaults };
         Self {
             clients: Arc::new(Limiter::new(rates.requests_per_minute, WINDOW, CAPACITY)),
-            sessions: Limiter::new(rates.messages_per_minute, WINDOW, CAPACITY),
+            sessions: Arc::new(Limiter::new(rates.messages_per_minute, WINDOW, CAPACITY)),
             audit,
         }
     }
@@ -44,8 +44,13 @@ impl Rates {
     }
 
     /// The windows of the clients, for the layer that counts HTTP requests.
-    pub(super) fn clients(&self) -> Arc<Limiter<String>> {
+    pub(super) fn clients(&self) -> Arc<Limiter<Arc<str>>> {
         Arc::clone(&self.clients)
+    }
+
+    /// The layer that counts the messages of sessions.
+    pub(super) fn messages<I, R>(&self, identify: I, refuse: R) -> RateLayer<SessionId, I, R> {
+        RateLayer::new(Arc::clone(&self.sessions), RATE_SESSION, identify, refuse)
     }
 
     /// Records that a client's window is full, and refuses.
@@ -58,6 +63,16 @@ impl Rates {
         self.refuse(retry_after, RATE_CLIENT, identity, "request", correlation).await
     }
 
+    /// Records that a session's window is full, and refuses.
+    pub(super) async fn too_many_messages(
+        &self,
+        identity: &Identity,
+        retry_after: RetryAfter,
+        correlation: &Correlation,
+    ) -> Refusal {
+        self.refuse(retry_after, RATE_SESSION, identity, "session.message", correlation).await
+    }
+
     /// Counts `cost` requests of a client that no layer counted: frames, and what a batch holds.
     pub(super) async fn client(
         &self,
@@ -65,34 +80,12 @@ impl Rates {
         cost: u32,
         correlation: &Correlation,
     ) -> Result<(), Refusal> {
-        let verdict = self.clients.admit(&identity.client, cost);
-        self.judge(verdict, RATE_CLIENT, identity, "request", correlation).await
-    }
-
-    /// Counts a message of a session.
-    pub(super) async fn session(
-        &self,
-        identity: &Identity,
-        session: &SessionId,
-        correlation: &Correlation,
-    ) -> Result<(), Refusal> {
-        let verdict = self.sessions.admit(session, 1);
-        self.judge(verdict, RATE_SESSION, identity, "session.message", correlation).await
-    }
-
-    async fn judge(
-        &self,
-        verdict: Result<(), RetryAfter>,
-        limit: Requirement,
-        identity: &Identity,
-        action: &str,
-        correlation: &Correlation,
-    ) -> Result<(), Refusal> {
-        let Err(retry_after) = verdict else { return Ok(()) };
-        if !limit.enforced() {
-            return Ok(());
+        match self.clients.admit(&identity.client, cost) {
+            Err(retry_after) if RATE_CLIENT.enforced() => {
+                Err(self.too_often(identity, retry_after, correlation).await)
+            }
+            _ => Ok(()),
         }
-        Err(self.refuse(retry_after, limit, identity, action, correlation).await)
     }
 
     async fn refuse(

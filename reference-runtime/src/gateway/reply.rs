@@ -2,9 +2,10 @@
 //! cause for the log; only the first may leave the process. This file must never know a method.
 //! The statuses and codes stand in `docs/errors.md`, and a test holds the two together.
 
-use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::envelope::Id;
@@ -99,8 +100,12 @@ impl Refusal {
         self.requirement
     }
 
-    /// The JSON-RPC error object of this refusal; writes the cause to the log.
-    pub(super) fn object(&self, id: Option<&Id>, correlation: &Correlation) -> Value {
+    /// The JSON-RPC error object of this refusal as text; writes the cause to the log.
+    pub(super) fn object(&self, id: Option<&Id>, correlation: &Correlation) -> String {
+        self.value(id, correlation).to_string()
+    }
+
+    fn value(&self, id: Option<&Id>, correlation: &Correlation) -> Value {
         tracing::info!(
             correlation = correlation.as_str(),
             requirement = self.requirement.map(Requirement::id),
@@ -128,7 +133,7 @@ impl Refusal {
 
     /// The whole HTTP answer of this refusal.
     pub(super) fn respond(&self, id: Option<&Id>, correlation: &Correlation) -> Response {
-        let mut response = (self.status, Json(self.object(id, correlation))).into_response();
+        let mut response = json(self.status, self.object(id, correlation));
         let headers = response.headers_mut();
         if let Some(retry_after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.seconds()));
@@ -178,9 +183,25 @@ fn status_of(requirement: Requirement) -> (StatusCode, i32) {
     }
 }
 
-/// The JSON-RPC object of a success.
-pub(super) fn success(id: &Id, result: Value) -> Value {
-    json!({ "jsonrpc": "2.0", "id": id, "result": result })
+/// The JSON-RPC object of a success as text; `result` is JSON.
+pub(super) fn success(id: &Id, result: &Value) -> String {
+    #[derive(Serialize)]
+    struct Success<'answer> {
+        id: &'answer Id,
+        jsonrpc: &'static str,
+        result: &'answer Value,
+    }
+    // Maps of these have texts as keys: they do not fail.
+    serde_json::to_string(&Success { id, jsonrpc: "2.0", result }).unwrap_or_default()
+}
+
+/// An answer of JSON.
+pub(super) fn json(status: StatusCode, text: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from(text.into()));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
 }
 
 #[cfg(test)]
@@ -190,7 +211,7 @@ mod tests {
     #[test]
     fn the_caller_reads_the_constant_sentence_and_never_the_cause() {
         let refusal = Refusal::from(requirement::PATH_TRAVERSAL.refuse("no", "/etc/shadow"));
-        let text = refusal.object(None, &Correlation::new()).to_string();
+        let text = refusal.object(None, &Correlation::new());
         assert!(!text.contains("shadow"));
         assert!(text.contains("\"requirement\":\"path.traversal\""));
     }
@@ -218,7 +239,7 @@ mod tests {
     fn an_error_has_this_shape() {
         let refusal = Refusal::from(requirement::INPUT_MESSAGE_SIZE.refuse("too long", "100001"));
         let correlation = Correlation::new();
-        let text = format!("{:#}", refusal.object(None, &correlation));
+        let text = format!("{:#}", refusal.value(None, &correlation));
         insta::assert_snapshot!("shape", text.replace(correlation.as_str(), "<32 hex digits>"));
     }
 }

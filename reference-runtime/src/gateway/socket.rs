@@ -2,13 +2,13 @@
 //! HTTP request: token, rate, boundary. What sessions do is told to who asked for it. It must
 //! never serve a frame that could not have come as a request.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
+use axum::extract::FromRequestParts as _;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use futures_util::stream::{SplitSink, SplitStream};
@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use super::Gateway;
 use super::auth::Authenticated;
 use super::exchange::answer;
-use super::http::{Peer, Stopping};
+use super::http::Entered;
 use super::listen::Listeners;
 use super::reply::Refusal;
 use crate::audit::Correlation;
@@ -37,14 +37,10 @@ const SILENCE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Upgrades a request that passed the gate.
-pub(super) async fn upgrade(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(correlation): Extension<Correlation>,
-    Extension(caller): Extension<Authenticated<()>>,
-    Extension(peer): Extension<Peer>,
-    Extension(Stopping(stop)): Extension<Stopping>,
-    request: Request,
-) -> Response {
+pub(super) async fn upgrade(entered: Entered) -> Response {
+    let gateway = Arc::clone(entered.gateway());
+    let Entered { connection, correlation, caller, request, .. } = entered;
+    let (peer, stop) = (connection.peer, connection.stop.clone());
     let (mut parts, _) = request.into_parts();
     let upgraded = WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
     let place = Arc::clone(&gateway.sockets).try_acquire_owned();
@@ -85,7 +81,7 @@ fn no_upgrade(error: &WebSocketUpgradeRejection) -> Refusal {
 struct Connection {
     gateway: Arc<Gateway>,
     caller: Authenticated<()>,
-    peer: Peer,
+    peer: SocketAddr,
     /// Of the handshake: the token in them must stay in force.
     headers: HeaderMap,
     _place: OwnedSemaphorePermit,
@@ -156,7 +152,7 @@ impl Connection {
             };
             let correlation = Correlation::new();
             if let Err((refusal, farewell)) = self.admit(&correlation).await {
-                out.send(refusal.object(None, &correlation).to_string()).await.ok()?;
+                out.send(refusal.object(None, &correlation)).await.ok()?;
                 match farewell {
                     Some(farewell) => return Some(farewell),
                     None => continue,
@@ -175,9 +171,8 @@ impl Connection {
                     listeners.as_deref(),
                     &correlation,
                 );
-                let answered = answered.await.into_value(&correlation);
+                let answered = answered.await.into_text(&correlation);
                 // An error means that nobody waits for it any more.
-                let answered = answered.to_string();
                 #[cfg(feature = "knockout")]
                 let answered = super::variant::text(answered);
                 let _ = out.send(answered).await;
@@ -188,7 +183,7 @@ impl Connection {
     /// The checks at the door, for one frame: a refusal, and whether it ends the connection.
     async fn admit(&self, correlation: &Correlation) -> Result<(), (Refusal, Option<Farewell>)> {
         let (gate, identity) = (&self.gateway.gate, self.caller.identity());
-        let still = gate.still(self.peer.0, &self.headers, identity, correlation);
+        let still = gate.still(self.peer, &self.headers, identity, correlation);
         still.await.map_err(|refusal| {
             (refusal, Some(Farewell(close_code::POLICY, "the token is no longer in force")))
         })?;
@@ -212,13 +207,13 @@ impl Connection {
                 Farewell(close_code::SIZE, "the frame is too large"),
             ),
             _ => {
-                tracing::debug!(peer = %self.peer.0, %error, "a connection ended badly");
+                tracing::debug!(peer = %self.peer, %error, "a connection ended badly");
                 return None;
             }
         };
         let refusal = Refusal::from(rejection);
         let refusal = refusal.with_code(-32700);
-        out.send(refusal.object(None, &correlation).to_string()).await.ok()?;
+        out.send(refusal.object(None, &correlation)).await.ok()?;
         Some(farewell)
     }
 }

@@ -3,11 +3,17 @@
 //! it changes, so `token create` and `token revoke` work while the gateway serves. This file must
 //! never know a request.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+#[cfg(unix)]
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+#[cfg(unix)]
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,7 +21,8 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+
+use crate::audit::Subject;
 
 const FILE: &str = "tokens.json";
 const LOCK: &str = "tokens.lock";
@@ -60,28 +67,33 @@ pub struct Holder {
     pub id: String,
     /// What it may do.
     pub role: Role,
+    /// Who that is in the audit log.
+    pub subject: Subject,
 }
 
 /// The tokens of one state folder.
 #[derive(Clone)]
 pub struct Tokens {
     folder: PathBuf,
-    seen: Arc<Mutex<Seen>>,
+    /// What was read last; a look takes a shared lock for as long as it takes to copy a pointer.
+    seen: Arc<RwLock<Arc<Seen>>>,
 }
 
+/// The file as it was read.
 #[derive(Default)]
 struct Seen {
-    stamp: Option<Stamp>,
-    records: Arc<[Record]>,
+    /// None where there was no file that could be used: then it is looked for each time.
+    read: Option<Opened>,
+    /// The tokens that were not revoked, by the SHA-256 of each.
+    known: HashMap<[u8; 32], Known>,
 }
 
-/// What tells that the file is another one.
-#[derive(Clone, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
-    #[cfg(unix)]
-    inode: u64,
+/// A token in the file.
+struct Known {
+    holder: Holder,
+    expires: Option<Timestamp>,
+    /// Whether it was presented since the file was read.
+    presented: AtomicBool,
 }
 
 impl Tokens {
@@ -148,40 +160,47 @@ impl Tokens {
         })
     }
 
-    /// Whom `token` speaks for, now. Every stored hash is compared in constant time, so that
-    /// neither a near miss nor its position shows. A file that cannot be read holds no token.
+    /// Whom `token` speaks for, now. It is looked up by its hash, whose bytes nobody can choose, so
+    /// that neither a near miss nor its position shows in the time that it takes. A file that cannot
+    /// be read holds no token.
     #[must_use]
     pub fn holder(&self, token: &str) -> Option<Holder> {
-        let presented = hex::encode(Sha256::digest(token.as_bytes()));
-        let now = Timestamp::now();
-        let mut found = None;
-        for record in self.current().iter() {
-            let same = bool::from(record.sha256.as_bytes().ct_eq(presented.as_bytes()));
-            let in_force =
-                record.revoked.is_none() && record.expires.is_none_or(|expires| now < expires);
-            if same && in_force {
-                found = Some(Holder { id: record.id.clone(), role: record.role });
-            }
-        }
-        found
+        self.presented(token, || ())
     }
 
-    /// The records, read anew only where the file is another one than at the last look.
-    fn current(&self) -> Arc<[Record]> {
-        let path = self.folder.join(FILE);
-        let stamp = fs::symlink_metadata(&path).ok().map(|metadata| Stamp::of(&metadata));
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if stamp.is_none() || seen.stamp != stamp {
-            *seen = match read(&path) {
-                Ok(Some((records, stamp))) => Seen { stamp: Some(stamp), records: records.into() },
-                Ok(None) => Seen::default(),
-                Err(error) => {
-                    tracing::error!(%error, "the token file cannot be used: no token is valid");
-                    Seen::default()
-                }
-            };
+    /// The same; `first` is done where the token was not presented since its file was read, and
+    /// before anything is done for its holder.
+    #[must_use]
+    pub(super) fn presented(&self, token: &str, first: impl FnOnce()) -> Option<Holder> {
+        let seen = self.current();
+        let known = seen.known.get(&<[u8; 32]>::from(Sha256::digest(token.as_bytes())))?;
+        if known.expires.is_some_and(|expires| expires <= Timestamp::now()) {
+            return None;
         }
-        Arc::clone(&seen.records)
+        // Said before it is marked: who comes at the same time says it again.
+        if !known.presented.load(Ordering::Acquire) {
+            first();
+            known.presented.store(true, Ordering::Release);
+        }
+        Some(known.holder.clone())
+    }
+
+    /// What the file holds, read anew only where it is another one than at the last look.
+    fn current(&self) -> Arc<Seen> {
+        let path = self.folder.join(FILE);
+        let seen = Arc::clone(&self.seen.read().unwrap_or_else(PoisonError::into_inner));
+        if seen.read.as_ref().is_some_and(|opened| opened.same(&path)) {
+            return seen;
+        }
+        let fresh = Arc::new(match Seen::read(&path) {
+            Ok(seen) => seen,
+            Err(error) => {
+                tracing::error!(%error, "the token file cannot be used: no token is valid");
+                Seen::default()
+            }
+        });
+        *self.seen.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+        fresh
     }
 
     /// Reads, changes and writes the file under a lock; `change` says whether to write.
@@ -214,14 +233,99 @@ impl Tokens {
     }
 }
 
+impl Seen {
+    fn read(path: &Path) -> io::Result<Self> {
+        let Some((records, read)) = read(path)? else { return Ok(Self::default()) };
+        let in_force = records.into_iter().filter(|record| record.revoked.is_none());
+        let known = in_force.map(|record| {
+            let mut hash = [0; 32];
+            hex::decode_to_slice(&record.sha256, &mut hash).map_err(io::Error::other)?;
+            let subject = Subject::token(&record.id)
+                .ok_or_else(|| io::Error::other("the id of a token is not 8 hex digits"))?;
+            let holder = Holder { id: record.id, role: record.role, subject };
+            let presented = AtomicBool::new(false);
+            Ok((hash, Known { holder, expires: record.expires, presented }))
+        });
+        Ok(Self { known: known.collect::<io::Result<_>>()?, read: Some(read) })
+    }
+}
+
+/// The file that was read, held open: what happens to it shows there, without a walk along its path.
+#[cfg(unix)]
+struct Opened {
+    file: File,
+    stamp: Stamp,
+    began: Instant,
+    /// When it was last looked whether the path still leads to it: milliseconds after `began`.
+    looked: AtomicU64,
+}
+
+/// What tells that a file is another one, or was touched: a change of its content, its mode, its
+/// name or its number of names changes one of these.
+#[cfg(unix)]
+#[derive(PartialEq, Eq)]
+struct Stamp([i128; 9]);
+
+#[cfg(unix)]
 impl Stamp {
-    fn of(metadata: &fs::Metadata) -> Self {
-        Self {
-            modified: metadata.modified().ok(),
-            length: metadata.len(),
-            #[cfg(unix)]
-            inode: std::os::unix::fs::MetadataExt::ino(metadata),
+    fn of(found: &rustix::fs::Stat) -> Self {
+        Self([
+            found.st_dev.into(),
+            found.st_ino.into(),
+            found.st_mode.into(),
+            found.st_nlink.into(),
+            found.st_size.into(),
+            found.st_mtime.into(),
+            found.st_mtime_nsec.into(),
+            found.st_ctime.into(),
+            found.st_ctime_nsec.into(),
+        ])
+    }
+}
+
+#[cfg(unix)]
+impl Opened {
+    /// How long a folder that was put in another's place may go unnoticed. What happens to the file
+    /// itself shows at once.
+    const LOOK: u64 = 1_000;
+
+    fn new(file: File) -> io::Result<Self> {
+        let stamp = Stamp::of(&rustix::fs::fstat(&file)?);
+        Ok(Self { file, stamp, began: Instant::now(), looked: AtomicU64::new(0) })
+    }
+
+    /// Whether it is still the file, and as it was.
+    fn same(&self, path: &Path) -> bool {
+        let same = |found: rustix::io::Result<rustix::fs::Stat>| {
+            found.is_ok_and(|found| Stamp::of(&found) == self.stamp)
+        };
+        if !same(rustix::fs::fstat(&self.file)) {
+            return false;
         }
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if now.saturating_sub(self.looked.load(Ordering::Relaxed)) < Self::LOOK {
+            return true;
+        }
+        self.looked.store(now, Ordering::Relaxed);
+        same(rustix::fs::lstat(path))
+    }
+}
+
+/// The file that was read, by what its path shows.
+#[cfg(not(unix))]
+struct Opened(Option<std::time::SystemTime>, u64);
+
+#[cfg(not(unix))]
+impl Opened {
+    fn new(file: File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self(metadata.modified().ok(), metadata.len()))
+    }
+
+    fn same(&self, path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok_and(|found| {
+            found.is_file() && (found.modified().ok(), found.len()) == (self.0, self.1)
+        })
     }
 }
 
@@ -235,14 +339,16 @@ fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// The records and what the file looked like, or `None` where there is no file. A file that
+/// The records and the file that they are from, or `None` where there is no file. A file that
 /// others may read or write, or that is a link, is refused.
-fn read(path: &Path) -> io::Result<Option<(Vec<Record>, Stamp)>> {
+fn read(path: &Path) -> io::Result<Option<(Vec<Record>, Opened)>> {
     let file = match private(OpenOptions::new().read(true), path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    // Stamped before it is read: what is written in between makes it another one.
+    let opened = Opened::new(file.try_clone()?)?;
     let metadata = file.metadata()?;
     #[cfg(unix)]
     if std::os::unix::fs::MetadataExt::mode(&metadata) & 0o077 != 0 {
@@ -254,7 +360,7 @@ fn read(path: &Path) -> io::Result<Option<(Vec<Record>, Stamp)>> {
     let mut text = String::new();
     file.take(MAX_FILE).read_to_string(&mut text)?;
     let records = serde_json::from_str(&text).map_err(io::Error::other)?;
-    Ok(Some((records, Stamp::of(&metadata))))
+    Ok(Some((records, opened)))
 }
 
 #[cfg(test)]
@@ -269,7 +375,8 @@ mod tests {
         let tokens = Tokens::at(folder.path());
         let (record, token) = tokens.create(Role::User, None).unwrap();
         let holder = tokens.holder(token.expose_secret()).unwrap();
-        assert_eq!(holder, Holder { id: record.id.clone(), role: Role::User });
+        let subject = Subject::token(&record.id).unwrap();
+        assert_eq!(holder, Holder { id: record.id.clone(), role: Role::User, subject });
         let stored = fs::read_to_string(folder.path().join(FILE)).unwrap();
         assert!(!stored.contains(token.expose_secret()));
 
@@ -304,9 +411,48 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(tokens.holder(token.expose_secret()).is_some());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        // The stamp does not hold the mode, so the file is touched to be read anew.
-        let file = OpenOptions::new().append(true).open(&path).unwrap();
-        (&file).write_all(b"\n").unwrap();
         assert_eq!(tokens.holder(token.expose_secret()), None);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(tokens.holder(token.expose_secret()).is_some());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_removed_moved_away_or_replaced_counts_no_more_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = Tokens::at(folder.path());
+        let (_, token) = tokens.create(Role::User, None).unwrap();
+        let token = token.expose_secret();
+        let (path, aside) = (folder.path().join(FILE), folder.path().join("aside"));
+        // Where the file system's clock ticks slowly, a change within one tick shows a second later.
+        let counts = || {
+            std::thread::sleep(Duration::from_millis(20));
+            tokens.holder(token).is_some()
+        };
+        assert!(counts());
+        fs::rename(&path, &aside).unwrap();
+        assert!(!counts());
+        fs::rename(&aside, &path).unwrap();
+        assert!(counts());
+        fs::copy(&path, &aside).unwrap();
+        assert!(counts());
+        fs::write(&aside, "[]").unwrap();
+        fs::rename(&aside, &path).unwrap();
+        assert!(!counts());
+    }
+
+    #[test]
+    fn the_first_presentation_since_the_file_was_read_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = Tokens::at(folder.path());
+        let (_, token) = tokens.create(Role::User, None).unwrap();
+        let told = std::cell::Cell::new(0);
+        let present = |token: &str| tokens.presented(token, || told.set(told.get() + 1)).is_some();
+        assert!(present(token.expose_secret()) && present(token.expose_secret()));
+        assert!(!present("another"));
+        assert_eq!(told.get(), 1);
+        tokens.create(Role::User, None).unwrap();
+        assert!(present(token.expose_secret()));
+        assert_eq!(told.get(), 2);
     }
 }

@@ -4,20 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{Query, Request, State, rejection::QueryRejection};
+use axum::extract::Query;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
+use axum::response::Response;
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::Gateway;
 use super::auth::Authenticated;
 use super::body::{self, cut_off, too_slow};
+use super::http::Entered;
 use super::method::own_session;
-use super::reply::Refusal;
+use super::reply::{Refusal, json};
 use crate::agent::{Attachment, Upload};
 use crate::audit::{Correlation, Event, Kind, Outcome};
 use crate::boundary::attachment;
@@ -35,16 +34,12 @@ pub(super) struct Asked {
 }
 
 /// Takes one attachment.
-pub(super) async fn upload(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(correlation): Extension<Correlation>,
-    Extension(caller): Extension<Authenticated<()>>,
-    asked: Result<Query<Asked>, QueryRejection>,
-    request: Request,
-) -> Response {
+pub(super) async fn upload(entered: Entered) -> Response {
+    let gateway = Arc::clone(entered.gateway());
+    let Entered { correlation, caller, request, .. } = entered;
     let (parts, content) = request.into_parts();
     let stored = async {
-        let Query(asked) = asked.map_err(|error| {
+        let Query(asked) = Query::try_from_uri(&parts.uri).map_err(|error| {
             Refusal::new(
                 StatusCode::BAD_REQUEST,
                 -32602,
@@ -56,9 +51,10 @@ pub(super) async fn upload(
     };
     match stored.await {
         Ok(Attachment { id, name, bytes, sha256 }) => {
-            let answer =
-                json!({ "attachment": id, "name": name, "bytes": bytes, "sha256": sha256 });
-            (StatusCode::CREATED, Json(answer)).into_response()
+            let answer = serde_json::json!({
+                "attachment": id, "name": name, "bytes": bytes, "sha256": sha256
+            });
+            json(StatusCode::CREATED, answer.to_string())
         }
         // What was not read of the body is still on its way.
         Err(refusal) => refusal.closing().respond(None, &correlation),
@@ -71,7 +67,7 @@ async fn store(
     correlation: &Correlation,
     asked: Asked,
     headers: &HeaderMap,
-    content: Body,
+    content: Incoming,
 ) -> Result<Attachment, Refusal> {
     let name = attachment::name(&asked.name)?;
     let session = own_session(gateway, caller.identity(), &asked.session).await?;
@@ -95,7 +91,7 @@ async fn store(
     upload.finish().await?.ok_or_else(|| Refusal::not_found("there is no such session"))
 }
 
-async fn receive(upload: &mut Upload, mut content: Body) -> Result<(), Refusal> {
+async fn receive(upload: &mut Upload, mut content: Incoming) -> Result<(), Refusal> {
     #[cfg(feature = "knockout")]
     let mut held = Vec::new();
     while let Some(frame) =

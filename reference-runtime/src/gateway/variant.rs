@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use serde_json::Value;
 
@@ -16,8 +14,7 @@ use crate::requirement::variant;
 const PIECE: usize = 17;
 
 /// Around everything else.
-pub(super) async fn varied(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+pub(super) async fn varied(response: Response) -> Response {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return response;
     }

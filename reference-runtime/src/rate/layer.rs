@@ -4,17 +4,19 @@
 use std::{
     future::Future,
     hash::Hash,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
+use futures_util::future::Either;
 use tower::{Layer, Service};
 
 use super::{Limiter, RetryAfter};
 use crate::requirement::Requirement;
 
 /// Puts a [`Limiter`] before a service.
+///
+/// It adds no memory and no lock to a request but the one of the identity's ledger.
 ///
 /// `identify: Fn(&Request) -> (K, u32)` names the identity and the cost of a request;
 /// `refuse: Fn(Request, RetryAfter) -> Future<Output = Result<Response, Error>>` answers for the
@@ -66,15 +68,14 @@ impl<S: Clone, K, I, R> Clone for Rate<S, K, I, R> {
 impl<Q, S, K, I, R, F> Service<Q> for Rate<S, K, I, R>
 where
     S: Service<Q>,
-    S::Future: Send + 'static,
     K: Hash + Eq + Clone,
     I: Fn(&Q) -> (K, u32),
     R: Fn(Q, RetryAfter) -> F,
-    F: Future<Output = Result<S::Response, S::Error>> + Send + 'static,
+    F: Future<Output = Result<S::Response, S::Error>>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Future = Either<S::Future, F>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
@@ -84,8 +85,8 @@ where
         let Shared { limiter, requirement, identify, refuse } = &*self.shared;
         let (key, cost) = identify(&request);
         match limiter.admit(&key, cost) {
-            Err(retry) if requirement.enforced() => Box::pin(refuse(request, retry)),
-            _ => Box::pin(self.inner.call(request)),
+            Err(retry) if requirement.enforced() => Either::Right(refuse(request, retry)),
+            _ => Either::Left(self.inner.call(request)),
         }
     }
 }
