@@ -4,15 +4,20 @@
 //! Group commit: the thread takes whatever is waiting, writes it at once, and acknowledges. So a
 //! record survives the death of this process once it is acknowledged; a power cut may take the
 //! last second, as the disk is waited for once a second and not once a record (4 ms each).
+//!
+//! The thread is woken when the tasks that are ready at the time have had their turn, and not by the
+//! first of their records: one write for all of them costs little more than one for each.
 
 use std::{
     path::Path,
+    pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel},
     },
-    thread,
+    task::{Context, Poll},
+    thread::{self, Thread},
     time::{Duration, Instant},
 };
 
@@ -29,8 +34,9 @@ use crate::requirement;
 const QUEUE: usize = 8192;
 /// Records of one write.
 const BATCH: usize = 1024;
-/// How often the writer lets others go first before it writes: who hands in then is in the batch.
-const YIELDS: usize = 4;
+/// How many turns of the ready tasks the bell lets pass: a request takes one to be heard, one to be
+/// read, and hands in its last record then.
+const TURNS: u8 = 3;
 /// How long a record may be on its way to the disk.
 const SYNC: Duration = Duration::from_secs(1);
 
@@ -56,9 +62,75 @@ impl Default for Keeping {
 #[derive(Clone, Debug)]
 pub struct Audit {
     redactor: Redactor,
-    queue: SyncSender<Waiting>,
+    door: Arc<Door>,
     /// Batches that could not be written. It grows before any record behind them is acknowledged.
     failed: Arc<AtomicU64>,
+}
+
+/// The way to the writer, closed with the last [`Audit`].
+#[derive(Debug)]
+struct Door {
+    /// None only while it is closed.
+    queue: Option<SyncSender<Waiting>>,
+    writer: Thread,
+    /// Whether somebody is about to ring.
+    ringing: AtomicBool,
+}
+
+impl Door {
+    fn send(&self, waiting: Waiting) -> Result<(), String> {
+        let queue = self.queue.as_ref().ok_or(GONE)?;
+        queue.try_send(waiting).map_err(|error| match error {
+            TrySendError::Full(_) => format!("{QUEUE} records are waiting"),
+            TrySendError::Disconnected(_) => GONE.into(),
+        })
+    }
+
+    /// Sees to it that the writer wakes when the tasks that are ready have had their turns, or at
+    /// once where there are none.
+    fn ring(door: &Arc<Self>) {
+        // What was sent before this is seen by whoever rings: it looks at the same flag behind it.
+        if door.ringing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let ring = Ring { door: Arc::clone(door), turns: TURNS };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(ring);
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.queue = None;
+        self.writer.unpark();
+    }
+}
+
+/// Lets other tasks go first, then rings; it rings also where it is dropped before.
+struct Ring {
+    door: Arc<Door>,
+    turns: u8,
+}
+
+impl Future for Ring {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.turns == 0 {
+            return Poll::Ready(());
+        }
+        self.turns -= 1;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.door.ringing.swap(false, Ordering::AcqRel);
+        self.door.writer.unpark();
+    }
 }
 
 /// Records that were handed in and not waited for. Records are written in the order in which they
@@ -109,11 +181,13 @@ impl Audit {
         let runtime = Handle::try_current().ok();
         let durable = keeping.durable;
         let writer = Writer { log, durable, failed: Arc::clone(&failed), runtime };
-        thread::Builder::new()
+        let writer = thread::Builder::new()
             .name("audit".into())
             .spawn(move || writer.run(&waiting))
             .map_err(|error| refuse(error.to_string()))?;
-        Ok(Self { redactor, queue, failed })
+        let (queue, writer) = (Some(queue), writer.thread().clone());
+        let door = Arc::new(Door { queue, writer, ringing: AtomicBool::new(false) });
+        Ok(Self { redactor, door, failed })
     }
 
     /// The redactor that every record goes through.
@@ -144,7 +218,8 @@ impl Audit {
         }
         let (done, written) = sync_channel(1);
         let middle = Some(self.encoded(&event));
-        let sent = self.send(Waiting { middle, done: Done::Thread(done) });
+        let sent = self.door.send(Waiting { middle, done: Done::Thread(done) });
+        self.door.writer.unpark();
         settle(sent.and_then(|()| written.recv().unwrap_or_else(|_| Err(GONE.into()))))
     }
 
@@ -210,10 +285,9 @@ impl Audit {
     }
 
     fn send(&self, waiting: Waiting) -> Result<(), String> {
-        self.queue.try_send(waiting).map_err(|error| match error {
-            TrySendError::Full(_) => format!("{QUEUE} records are waiting"),
-            TrySendError::Disconnected(_) => GONE.into(),
-        })
+        self.door.send(waiting)?;
+        Door::ring(&self.door);
+        Ok(())
     }
 }
 
@@ -249,41 +323,37 @@ impl Writer {
         let mut synced = Instant::now();
         let mut dirty = false;
         loop {
-            // Nothing to sync: wait for ever. Else: until the sync is due.
-            let first = if dirty {
-                waiting.recv_timeout(SYNC.saturating_sub(synced.elapsed()))
-            } else {
-                waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            };
-            match first {
-                Ok(first) => {
-                    let mut take = |waiting: Waiting| {
-                        middles.extend(waiting.middle);
-                        done.push(waiting.done);
-                    };
-                    take(first);
-                    // Whoever is about to hand in comes with this batch, if others can run at once.
-                    for _ in 0..YIELDS {
-                        thread::yield_now();
-                        if waiting.try_iter().take(BATCH / YIELDS).map(&mut take).count() == 0 {
-                            break;
-                        }
+            let mut closed = false;
+            while done.len() < BATCH && !closed {
+                match waiting.try_recv() {
+                    Ok(Waiting { middle, done: whom }) => {
+                        middles.extend(middle);
+                        done.push(whom);
                     }
-                    let written = self.write(&middles, &mut dirty);
-                    middles.clear();
-                    self.tell(&mut done, &written);
+                    Err(TryRecvError::Disconnected) => closed = true,
+                    Err(TryRecvError::Empty) => break,
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    // Nobody is left to tell.
-                    let _ = self.log.sync();
-                    return;
-                }
+            }
+            let idle = done.is_empty();
+            if !idle {
+                let written = self.write(&middles, &mut dirty);
+                middles.clear();
+                self.tell(&mut done, &written);
+            }
+            if closed {
+                // Nobody is left to tell.
+                let _ = self.log.sync();
+                return;
             }
             if dirty && synced.elapsed() >= SYNC {
                 // A disk that does not take it shows at the next write.
                 dirty = self.log.sync().is_err();
                 synced = Instant::now();
+            }
+            if idle && dirty {
+                thread::park_timeout(SYNC.saturating_sub(synced.elapsed()));
+            } else if idle {
+                thread::park();
             }
         }
     }

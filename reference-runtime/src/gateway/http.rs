@@ -147,9 +147,10 @@ async fn pass(
 ) -> Response {
     // The parser's own limit is higher, and a lower one costs each request a copy of its table.
     if request.headers().len() > HEADERS {
-        let (status, public) =
-            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has too many headers");
-        return Refusal::new(status, -32600, public).closing().respond(None, correlation);
+        let public = "the request has too many headers";
+        return Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, -32600, public)
+            .closing()
+            .respond(None, correlation);
     }
     if let Err(refusal) = known_origin(&connection, &request, correlation).await {
         return refusal.closing().respond(None, correlation);

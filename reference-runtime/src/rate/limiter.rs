@@ -5,9 +5,11 @@
 //! exactly 60 of 200 parallel ones are admitted. `governor` and most others count by GCRA or by a
 //! bucket, which after a full burst lets new requests in as the old ones drain: up to 119 in one
 //! minute. Fixed windows let twice the limit through at their edge, counters of two neighbouring
-//! windows estimate. A log of what was admitted is exact. Of the crates that keep one (looked for
-//! in November 2026: `tower-resilience-ratelimiter`, `rate_limiters`) none was found that has a
-//! window for each identity under one bound of memory, so it is this file.
+//! windows estimate. A log of what was admitted is exact. Crates that keep one (looked for in November
+//! 2026): `rate_limiters` and `tower-resilience-ratelimiter` keep none for each identity under one
+//! bound of memory. `rate-net` does, and where the bound is reached it forgets who was seen longest
+//! ago: whoever spent a minute begins another by sending others ahead. Here a newcomer waits, and
+//! who is active is never forgotten; a limit can also change while it counts.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -3,7 +3,9 @@
 use std::{fs, path::Path, thread};
 
 use clawproof_runtime::{
-    audit::{Audit, Correlation, Event, Keeping, Kind, Outcome, Redactor, tail, verify},
+    audit::{
+        Audit, Correlation, Event, Keeping, Kind, Outcome, Plain, Redactor, Subject, tail, verify,
+    },
     requirement,
 };
 use proptest::prelude::*;
@@ -148,6 +150,82 @@ fn a_log_that_was_taken_away_or_cut_refuses_the_next_record() {
     fs::rename(&path, state.path().join("elsewhere")).unwrap();
     assert!(audit.record_blocking(event("third")).is_err());
     assert!(!refused.to_string().contains("audit.jsonl"));
+}
+
+fn plain(action: &'static str) -> Plain {
+    Plain {
+        kind: Kind::Auth,
+        outcome: Outcome::Allow,
+        subject: Subject::token("00ff12ab").unwrap(),
+        action,
+        correlation: Correlation::new(),
+        peer: Some([127, 0, 0, 1].into()),
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_later_record_waits_for_the_earlier_ones_too() {
+    let state = TempDir::new().unwrap();
+    let audit = open(state.path());
+    let earlier = audit.hand_in(plain("first")).unwrap();
+    audit.record_after(Some(earlier), plain("second")).await.unwrap();
+    let third = audit.hand_in(plain("third")).unwrap();
+    audit.settle(Some(third)).await.unwrap();
+    let actions: Vec<_> = lines(state.path())
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["action"].clone())
+        .collect();
+    assert_eq!(actions, ["first", "second", "third"]);
+    assert_eq!(verify(state.path()).unwrap().records, 3);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_later_record_learns_that_an_earlier_one_was_not_written() {
+    let state = TempDir::new().unwrap();
+    let (path, aside) = (state.path().join("audit/audit.jsonl"), state.path().join("aside"));
+    let audit = open(state.path());
+    audit.record(event("before")).await.unwrap();
+    fs::rename(&path, &aside).unwrap();
+    let lost = audit.hand_in(plain("lost")).unwrap();
+    assert!(audit.record(event("lost too")).await.is_err());
+    // The log can be written again; what was lost stays lost, and its owner is told.
+    fs::rename(&aside, &path).unwrap();
+    audit.record(event("after")).await.unwrap();
+    let refused = audit.record_after(Some(lost), plain("behind")).await.unwrap_err();
+    assert_eq!(refused.requirement(), requirement::ERROR_DENY);
+    assert!(audit.settle(Some(lost)).await.is_err());
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(!text.contains("lost") && text.contains("after"));
+    let fine = audit.hand_in(plain("fine")).unwrap();
+    audit.settle(Some(fine)).await.unwrap();
+}
+
+#[test]
+fn many_tasks_of_a_runtime_and_a_thread_make_one_chain() {
+    let state = TempDir::new().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let audit = runtime.block_on(async { open(state.path()) });
+    let tasks: Vec<_> = (0..50)
+        .map(|_| {
+            let audit = audit.clone();
+            runtime.spawn(async move {
+                for _ in 0..20 {
+                    let earlier = audit.hand_in(plain("attempt")).unwrap();
+                    audit.record_after(Some(earlier), plain("decision")).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for _ in 0..20 {
+        audit.record_blocking(event("thread")).unwrap();
+    }
+    for task in tasks {
+        runtime.block_on(task).unwrap();
+    }
+    assert_eq!(verify(state.path()).unwrap().records, 50 * 20 * 2 + 20);
+    // The runtime may go first: what waits is told all the same.
+    drop(runtime);
+    audit.record_blocking(event("after the runtime")).unwrap();
 }
 
 /// A log of many small segments, and its files in order.
