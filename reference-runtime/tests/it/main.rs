@@ -15,6 +15,7 @@ mod house;
 #[cfg(feature = "knockout")]
 mod knockout;
 mod plugin;
+mod program;
 mod rate;
 mod redact;
 mod registry;
