@@ -1,6 +1,8 @@
-//! What the way of a path costs (lexical rules, open under the workspace, look at what was opened,
-//! close) beside `openat` and `close` of the same name, which is the least that any runtime pays. The
-//! two are timed in turn, so that both see the same machine.
+//! What the way of a path costs (lexical rules, open under the workspace, close) beside `openat` and
+//! `close` of the same name, which is the least that any runtime pays; and the same with the look at
+//! what was opened, which every reader and writer takes before the first byte, beside `openat`,
+//! `fstat` and `close`. The two of a pair are timed in turn, by
+//! the CPU time of the thread, so that both see the same machine.
 #![expect(clippy::expect_used, reason = "a bench that cannot run must stop, not measure nothing")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -8,19 +10,27 @@ use criterion::{Criterion, criterion_group, criterion_main};
 #[cfg(unix)]
 mod unix {
     use std::hint::black_box;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use clawproof_runtime::boundary::path::Workspace;
     use criterion::Criterion;
-    use rustix::fs::{CWD, Mode, OFlags, openat};
+    use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+    use rustix::time::{ClockId, clock_gettime};
 
     /// Calls that are timed at a time: long enough for the clock, short enough to be interleaved.
-    const BATCH: u64 = 64;
+    const BATCH: u64 = 256;
+
+    /// The CPU time of this thread: what others do on the machine does not count.
+    fn spent() -> Duration {
+        let now = clock_gettime(ClockId::ThreadCPUTime);
+        let part = |part: i64| u64::try_from(part).expect("time runs forward");
+        Duration::from_secs(part(now.tv_sec)) + Duration::from_nanos(part(now.tv_nsec))
+    }
 
     fn time(mut work: impl FnMut(), times: u64) -> Duration {
-        let began = Instant::now();
+        let before = spent();
         (0..times).for_each(|_| work());
-        began.elapsed()
+        spent() - before
     }
 
     pub(super) fn benches(criterion: &mut Criterion) {
@@ -34,33 +44,44 @@ mod unix {
             [("short", "notes.txt".to_owned()), ("33 components", format!("{deep}notes.txt"))]
         {
             std::fs::write(folder.path().join(&path), "x").expect("a file");
-            let ours = || {
+            let resolve = |looked: bool| {
                 let path = workspace.resolve(black_box(&path)).expect("a fine path");
-                drop(workspace.open_file(&path).expect("a file"));
+                let found = workspace.find(&path).expect("something");
+                if looked {
+                    drop(found.regular().expect("a file"));
+                }
             };
-            let floor = || {
+            let open = |looked: bool| {
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
                 let file = openat(&root, black_box(path.as_str()), flags, Mode::empty());
-                drop(file.expect("a file"));
+                let file = file.expect("a file");
+                if looked {
+                    black_box(fstat(&file).expect("a file"));
+                }
             };
             let mut group = criterion.benchmark_group(format!("path/{name}"));
             // Each iteration does both and counts one.
-            let both = |rounds: u64| {
+            let both = |rounds: u64, looked: bool| {
                 let (mut own, mut least, mut left) = (Duration::ZERO, Duration::ZERO, rounds);
                 while left > 0 {
                     let times = left.min(BATCH);
-                    own += time(ours, times);
-                    least += time(floor, times);
+                    own += time(|| resolve(looked), times);
+                    least += time(|| open(looked), times);
                     left -= times;
                 }
                 (own, least)
             };
-            group.bench_function("resolve and open", |bencher| {
-                bencher.iter_custom(|rounds| both(rounds).0);
-            });
-            group.bench_function("openat and close", |bencher| {
-                bencher.iter_custom(|rounds| both(rounds).1);
-            });
+            for (looked, own, peer) in [
+                (false, "resolve, open, close", "openat, close"),
+                (true, "resolve, open, look, close", "openat, fstat, close"),
+            ] {
+                group.bench_function(own, |bencher| {
+                    bencher.iter_custom(|rounds| both(rounds, looked).0);
+                });
+                group.bench_function(peer, |bencher| {
+                    bencher.iter_custom(|rounds| both(rounds, looked).1);
+                });
+            }
             group.finish();
         }
     }

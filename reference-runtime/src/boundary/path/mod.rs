@@ -7,7 +7,10 @@ mod workspace;
 
 use std::{io, path::Path};
 
-pub use self::{lexical::lexical, workspace::Workspace};
+pub use self::{
+    lexical::lexical,
+    workspace::{Unseen, Workspace},
+};
 use crate::audit::Rejection;
 
 /// The system whose path rules apply.

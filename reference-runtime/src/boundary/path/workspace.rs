@@ -57,6 +57,9 @@ impl Workspace {
     /// As [`lexical()`].
     pub fn resolve(&self, path: &str) -> Result<RelativePath, Rejection> {
         let os = Os::current();
+        if os != Os::Windows && !path.starts_with('/') {
+            return lexical(path, os);
+        }
         let inside = [&self.root, &self.named]
             .into_iter()
             .filter_map(|root| root.to_str())
@@ -70,21 +73,22 @@ impl Workspace {
     /// # Errors
     /// `path.link`, `path.os-alias` (not a regular file), or what the file system says.
     pub fn read(&self, path: &RelativePath, max: usize) -> Result<Vec<u8>, FileError> {
-        let file = self.open_file(path)?;
+        let (file, size) = self.find(path)?.regular()?;
         let too_large =
             || FileError::Failed("the file is too large", io::ErrorKind::FileTooLarge.into());
-        let mut content = Vec::new();
+        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(max).min(max) + 1);
         let most = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
         file.take(most).read_to_end(&mut content).map_err(failed)?;
         if content.len() > max { Err(too_large()) } else { Ok(content) }
     }
 
-    /// A regular file, open to be read: a path's whole way but for the reading.
+    /// What stands at a path, open to be read once it is known to be a file: a path's whole way but
+    /// for the look and the reading.
     ///
     /// # Errors
-    /// As [`Workspace::read`].
-    pub fn open_file(&self, path: &RelativePath) -> Result<std::fs::File, FileError> {
-        self.regular(path, OpenOptions::new().read(true))
+    /// `path.link`, or what the file system says.
+    pub fn find<'path>(&self, path: &'path RelativePath) -> Result<Unseen<'path>, FileError> {
+        self.open_unseen(path, OpenOptions::new().read(true))
     }
 
     /// Writes a regular file, creating it and missing folders above it.
@@ -103,7 +107,8 @@ impl Workspace {
             self.create_folder(path, parent)?;
         }
         // Not truncated at the open: what it is must be known first.
-        let file = self.regular(path, OpenOptions::new().write(true).create(true))?;
+        let options = &mut OpenOptions::new();
+        let (file, _) = self.open_unseen(path, options.write(true).create(true))?.regular()?;
         file.set_len(0).map_err(failed)?;
         Ok(file)
     }
@@ -158,29 +163,19 @@ impl Workspace {
         Ok(entries)
     }
 
-    /// Opens a file without waiting, and keeps it only if it is a regular one.
-    fn regular(
+    /// Opens what stands at a path without waiting for it.
+    fn open_unseen<'path>(
         &self,
-        path: &RelativePath,
+        path: &'path RelativePath,
         options: &mut OpenOptions,
-    ) -> Result<std::fs::File, FileError> {
+    ) -> Result<Unseen<'path>, FileError> {
         unblocked(options);
         let file = if self.guarded(path) {
             self.folder.open_with(path.as_path(), options)
         } else {
             File::open_ambient_with(self.root.join(path.as_path()), options, ambient_authority())
         };
-        let file = file.map_err(failed)?;
-        let kind = kind(&file).map_err(failed)?;
-        if kind.is_dir() {
-            return Err(failed(io::ErrorKind::IsADirectory.into()));
-        }
-        requirement::PATH_OS_ALIAS.check(
-            kind.is_file(),
-            "the path names something else than a file",
-            || format!("{:?}: {kind:?}", path.as_str()),
-        )?;
-        Ok(file.into_std())
+        file.map(|file| Unseen { file: file.into_std(), path }).map_err(failed)
     }
 
     fn create_folder(&self, path: &RelativePath, parent: &Path) -> Result<(), FileError> {
@@ -204,15 +199,43 @@ impl Workspace {
     }
 }
 
-/// What was opened, by the shortest way that the system has.
-#[cfg(unix)]
-fn kind(file: &File) -> io::Result<rustix::fs::FileType> {
-    Ok(rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode))
+/// What was opened and not yet looked at: it may be a file, a folder, a pipe or a device. Nothing
+/// can be read from it or written to it before it is known to be a file.
+#[derive(Debug)]
+#[must_use]
+pub struct Unseen<'path> {
+    file: std::fs::File,
+    path: &'path RelativePath,
 }
 
-#[cfg(not(unix))]
-fn kind(file: &File) -> io::Result<cap_std::fs::FileType> {
-    Ok(file.metadata()?.file_type())
+impl Unseen<'_> {
+    /// The file and its size in bytes, if it is a regular one.
+    ///
+    /// # Errors
+    /// `path.os-alias` where it is something else, or what the file system says.
+    pub fn regular(self) -> Result<(std::fs::File, u64), FileError> {
+        // By the shortest way that the system has.
+        #[cfg(unix)]
+        let (kind, size) = {
+            let found = rustix::fs::fstat(&self.file).map_err(|error| failed(error.into()))?;
+            let size = u64::try_from(found.st_size).unwrap_or_default();
+            (rustix::fs::FileType::from_raw_mode(found.st_mode), size)
+        };
+        #[cfg(not(unix))]
+        let (kind, size) = {
+            let found = self.file.metadata().map_err(failed)?;
+            (found.file_type(), found.len())
+        };
+        if kind.is_dir() {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
+        requirement::PATH_OS_ALIAS.check(
+            kind.is_file(),
+            "the path names something else than a file",
+            || format!("{:?}: {kind:?}", self.path.as_str()),
+        )?;
+        Ok((self.file, size))
+    }
 }
 
 #[cfg(unix)]
