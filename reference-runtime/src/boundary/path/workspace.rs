@@ -1,6 +1,7 @@
 //! A folder out of which nothing leads: every operation starts at its open handle, and the kernel
-//! (openat2 where it has it, cap-std's walk elsewhere) refuses links that leave it, at the moment
-//! of use. It must never join a path to a root and hope.
+//! (openat2 where it has it, cap-std's walk elsewhere; for a path of one name, an open that follows
+//! no link) refuses links that leave it, at the moment of use. It must never join a path to a root
+//! and hope.
 
 use std::{
     io::{self, Read, Write},
@@ -19,6 +20,14 @@ use crate::{audit::Rejection, requirement};
 
 /// The most entries that one listing shows.
 const MOST_ENTRIES: usize = 10_000;
+
+/// What a file is opened for.
+#[derive(Clone, Copy)]
+enum Way {
+    Read,
+    /// Made where it is not there.
+    Write,
+}
 
 /// An open folder; every operation stays inside it.
 #[derive(Debug)]
@@ -88,7 +97,7 @@ impl Workspace {
     /// # Errors
     /// `path.link`, or what the file system says.
     pub fn find<'path>(&self, path: &'path RelativePath) -> Result<Unseen<'path>, FileError> {
-        self.open_unseen(path, OpenOptions::new().read(true))
+        self.open_unseen(path, Way::Read)
     }
 
     /// Writes a regular file, creating it and missing folders above it.
@@ -107,8 +116,7 @@ impl Workspace {
             self.create_folder(path, parent)?;
         }
         // Not truncated at the open: what it is must be known first.
-        let options = &mut OpenOptions::new();
-        let (file, _) = self.open_unseen(path, options.write(true).create(true))?.regular()?;
+        let (file, _) = self.open_unseen(path, Way::Write)?.regular()?;
         file.set_len(0).map_err(failed)?;
         Ok(file)
     }
@@ -167,15 +175,45 @@ impl Workspace {
     fn open_unseen<'path>(
         &self,
         path: &'path RelativePath,
-        options: &mut OpenOptions,
+        way: Way,
     ) -> Result<Unseen<'path>, FileError> {
-        unblocked(options);
-        let file = if self.guarded(path) {
-            self.folder.open_with(path.as_path(), options)
+        let guarded = self.guarded(path);
+        #[cfg(unix)]
+        if guarded && let Some(file) = self.open_name(path, way) {
+            return Ok(Unseen { file, path });
+        }
+        let mut options = OpenOptions::new();
+        match way {
+            Way::Read => options.read(true),
+            Way::Write => options.write(true).create(true),
+        };
+        unblocked(&mut options);
+        let file = if guarded {
+            self.folder.open_with(path.as_path(), &options)
         } else {
-            File::open_ambient_with(self.root.join(path.as_path()), options, ambient_authority())
+            File::open_ambient_with(self.root.join(path.as_path()), &options, ambient_authority())
         };
         file.map(|file| Unseen { file: file.into_std(), path }).map_err(failed)
+    }
+
+    /// Opens a path of one name that is no link: it stands in the open folder itself, so there is
+    /// no way on which it could be led out, and nothing that the kernel has to hold it against.
+    /// Whatever this does not open goes the way of longer paths, which says why.
+    #[cfg(unix)]
+    fn open_name(&self, path: &RelativePath, way: Way) -> Option<std::fs::File> {
+        use rustix::fs::{Mode, OFlags, openat};
+        let name = path.as_str();
+        if matches!(name, "" | "." | "..") || name.contains('/') {
+            return None;
+        }
+        let way = match way {
+            Way::Read => OFlags::RDONLY,
+            Way::Write => OFlags::WRONLY | OFlags::CREATE,
+        };
+        let waiting = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = way | waiting | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH;
+        openat(&self.folder, name, flags, mode).ok().map(Into::into)
     }
 
     fn create_folder(&self, path: &RelativePath, parent: &Path) -> Result<(), FileError> {
