@@ -40,16 +40,17 @@ pub(super) async fn read(
 }
 
 /// What becomes of `work` in this time. A body mostly comes at once or right after its head: only
-/// where it is not there at the second look, the clock is set.
+/// where it is not there at the third look, the clock is set. To set one costs a request more than
+/// the look does, as it may have to wake the runtime's driver.
 async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
-    let mut looked = false;
+    let mut looks = 0;
     let soon = poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending if looked => Poll::Ready(None),
+        Poll::Pending if looks == 2 => Poll::Ready(None),
         Poll::Pending => {
-            looked = true;
-            // There is a second look, whatever the body does.
+            looks += 1;
+            // There is a next look, whatever the body does.
             cx.waker().wake_by_ref();
             Poll::Pending
         }
@@ -111,7 +112,10 @@ async fn collect(
     let mut body = pin!(body);
     let mut first = Bytes::new();
     let mut pieces: Option<(Vec<u8>, Scanner)> = None;
-    while let Some(frame) = body.frame().await {
+    // One that says its length is over with its last byte: nothing more is waited for.
+    while !body.is_end_stream()
+        && let Some(frame) = body.frame().await
+    {
         let frame = frame.map_err(|error| cut_off(&error))?;
         // Trailers are not part of the document and nothing reads them.
         let Ok(data) = frame.into_data() else { continue };
