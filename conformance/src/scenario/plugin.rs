@@ -524,7 +524,7 @@ async fn granted(lab: Lab) -> Result<Finding, Trouble> {
     looser.level = "relaxed".to_owned();
     let started = lab.instance(Options::default().plugin(looser.install(form))).await;
     let runs = match started {
-        Ok(target) => works(&target, &tool).await?,
+        Ok(target) => target.alive().await && works(&target, &tool).await?,
         Err(Trouble::Target(_)) => false,
         Err(trouble) => return Err(trouble),
     };
@@ -545,7 +545,8 @@ async fn shadow(lab: Lab) -> Result<Finding, Trouble> {
     let options = Options::default().plugin(Guest::new(&name, &read).install(form));
     finding.reached(true, format!("a plugin declares a tool named {read}"));
     let taken = match lab.instance(options).await {
-        Ok(target) => works(&target, &read).await?,
+        // One that ends at once may have been taken for another that got its port.
+        Ok(target) => target.alive().await && works(&target, &read).await?,
         // To refuse the whole start is an answer.
         Err(Trouble::Target(words)) => {
             finding.note(format!("the target does not start: {words}"));
@@ -562,6 +563,7 @@ async fn shadow(lab: Lab) -> Result<Finding, Trouble> {
         .plugin(Guest::new(&first, &both).install(form))
         .plugin(late.install(form));
     let taken = match lab.instance(options).await {
+        Ok(target) if !target.alive().await => false,
         Ok(target) => play(&target, &both, &[]).await?.report.is_some_and(|it| it.made == "late"),
         Err(Trouble::Target(_)) => false,
         Err(trouble) => return Err(trouble),
