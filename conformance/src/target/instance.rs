@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 use super::manifest::{Command, Manifest};
+use super::patch::merge;
 use super::plugins::Install;
 use super::prepared::{Once, Prepared};
 use super::process::{self, Ended, Process};
@@ -486,26 +487,6 @@ fn write_config(plan: &Plan, world: &World, vars: &mut Vars) -> Result<(), Start
     Ok(())
 }
 
-/// JSON merge patch (RFC 7396).
-pub(crate) fn merge(into: &mut Value, patch: Value) {
-    match (into, patch) {
-        (Value::Object(into), Value::Object(patch)) => {
-            for (key, value) in patch {
-                if value.is_null() {
-                    into.remove(&key);
-                } else {
-                    merge(into.entry(key).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (into, Value::Object(patch)) => {
-            *into = Value::Object(serde_json::Map::new());
-            merge(into, Value::Object(patch));
-        }
-        (into, patch) => *into = patch,
-    }
-}
-
 /// A command of the manifest with its variables filled in; the knockout's arguments stand behind
 /// the program where the program is the target itself, and `wrap` before it.
 fn build(
@@ -621,17 +602,4 @@ fn free_port() -> Result<u16, StartError> {
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
         .map_err(|error| StartError::Target(format!("no free port on loopback: {error}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn merges_as_rfc_7396_says() {
-        let mut base = json!({"a": {"b": 1, "c": 2}, "d": [1]});
-        merge(&mut base, json!({"a": {"b": null, "e": {"f": null, "g": 3}}, "d": {"x": 1}}));
-        assert_eq!(base, json!({"a": {"c": 2, "e": {"g": 3}}, "d": {"x": 1}}));
-    }
 }

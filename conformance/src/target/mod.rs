@@ -6,6 +6,7 @@ pub mod host;
 pub mod instance;
 pub mod manifest;
 pub mod namespaces;
+pub(crate) mod patch;
 pub mod plugins;
 pub mod prepared;
 pub mod process;

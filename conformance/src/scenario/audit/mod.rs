@@ -369,7 +369,7 @@ fn patch_config(target: &Target, name: &str) -> Result<(), Trouble> {
         serde_json::from_str(text).map_err(|error| Trouble::Harness(error.to_string()))
     };
     let mut json = read(&std::fs::read_to_string(&path)?)?;
-    crate::target::instance::merge(&mut json, read(patch)?);
+    crate::target::patch::merge(&mut json, read(patch)?);
     let path = Path::new(&path);
     target.world().write(path, json.to_string().as_bytes(), 0o600)?;
     Ok(())

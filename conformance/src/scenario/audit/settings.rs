@@ -9,7 +9,7 @@ use crate::scenario::kit::{audit_log, in_workspace, placeholders, reaches, settl
 use crate::scenario::{Finding, Lab, Options, Target, Trouble};
 use crate::sensor::audit_log::Reading;
 use crate::sensor::files;
-use crate::target::instance::merge;
+use crate::target::patch::merge;
 use crate::target::process::contains;
 use crate::target::world::random_hex;
 
