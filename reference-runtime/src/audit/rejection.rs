@@ -1,6 +1,14 @@
 //! The one refusal type: which requirement refused, one sentence for the caller, the cause for
 //! the log. It must never show the cause to a caller.
 
+#![cfg_attr(
+    all(windows, target_env = "gnu"),
+    expect(
+        clippy::missing_const_for_thread_local,
+        reason = "it is const, and not seen to be there"
+    )
+)]
+
 use std::cell::RefCell;
 use std::fmt;
 

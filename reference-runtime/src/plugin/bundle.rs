@@ -122,10 +122,10 @@ impl Bundle {
 
 /// Makes a folder that only its owner may enter; it must not exist.
 pub(super) fn make_folder(path: &Path, owner: Option<u32>) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)?;
+    std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), 0o700).create(path)?;
+    #[cfg(not(unix))]
+    fs::create_dir(path)?;
     give(path, 0o700, owner)
 }
 

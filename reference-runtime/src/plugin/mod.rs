@@ -174,7 +174,6 @@ impl Loaded {
 
 /// What of the configuration concerns plugins and can change while they run.
 #[derive(Clone, Copy, Debug, Default)]
-#[cfg_attr(not(unix), expect(dead_code, reason = "plugins run on Unix alone"))]
 struct Settings {
     limits: Limits,
     timeout: Duration,
