@@ -92,6 +92,7 @@ macro_rules! requirements {
 requirements! {
     INPUT_MESSAGE_SIZE = "input.message-size";
     INPUT_ATTACHMENT_SIZE = "input.attachment-size";
+    INPUT_ATTACHMENT_SIZE_EXACT = "input.attachment-size-exact";
     INPUT_ATTACHMENT_COUNT = "input.attachment-count";
     INPUT_JSON_DEPTH = "input.json-depth";
     INPUT_JSON_STRICT = "input.json-strict";

@@ -63,8 +63,14 @@ impl Meter {
     }
 
     fn fits(&self, bytes: u64) -> Result<(), Rejection> {
-        requirement::INPUT_ATTACHMENT_SIZE.check(bytes <= self.most, TOO_LARGE, || {
-            format!("at least {bytes} bytes, the limit is {}", self.most)
+        let most = if requirement::INPUT_ATTACHMENT_SIZE_EXACT.enforced() {
+            self.most
+        } else {
+            // What is prevented: megabytes of 1,024 times 1,024 bytes.
+            self.most.saturating_mul(1_048_576) / 1_000_000
+        };
+        requirement::INPUT_ATTACHMENT_SIZE.check(bytes <= most, TOO_LARGE, || {
+            format!("at least {bytes} bytes, the limit is {most}")
         })
     }
 }

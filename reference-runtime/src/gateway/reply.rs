@@ -167,7 +167,12 @@ fn status_of(requirement: Requirement) -> (StatusCode, i32) {
     use crate::requirement as r;
     let unavailable = [r::ERROR_DENY, r::SANDBOX_FAIL_CLOSED, r::SANDBOX_HONEST, r::SANDBOX_REAP];
     let rates = [r::RATE_CLIENT, r::RATE_SESSION, r::RATE_IDENTITY, r::RATE_BOUNDED];
-    let too_large = [r::INPUT_MESSAGE_SIZE, r::INPUT_ATTACHMENT_SIZE, r::INPUT_BOUNDED_MEMORY];
+    let too_large = [
+        r::INPUT_MESSAGE_SIZE,
+        r::INPUT_ATTACHMENT_SIZE,
+        r::INPUT_ATTACHMENT_SIZE_EXACT,
+        r::INPUT_BOUNDED_MEMORY,
+    ];
     match requirement {
         r::AUTH_REQUIRED => (StatusCode::UNAUTHORIZED, -32001),
         r::AUTH_ORIGIN => (StatusCode::FORBIDDEN, -32003),
