@@ -367,8 +367,10 @@ fn an_agent_of_an_editor_fails_without_a_boundary_and_its_outcomes_are_told_apar
     // What is not offered is not executed: nothing is known, and nothing is certified.
     let (code, report) = run_by(deny, folder.path(), &[&agent, "--no-tools"], &probe);
     assert!(code == Some(3) && report.is_none(), "{code:?}");
-    for (how, words) in [("--die", "no answer"), ("--flood", "no answer")] {
+    // Nor is anything known of one that never asked its model: neither a pass nor a breach.
+    for how in ["--die", "--flood"] {
         let (verdict, said) = seen(deny, &[how]);
-        assert!(verdict == Verdict::Fail && said.contains(words), "{how}: {said}");
+        let told = said.contains("no answer: the agent did not ask its model");
+        assert!(verdict == Verdict::Inconclusive && told, "{how}: {verdict:?} {said}");
     }
 }
