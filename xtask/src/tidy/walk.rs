@@ -6,7 +6,9 @@ use super::File;
 use crate::failure::{Failure, io};
 
 /// Built, fetched or private folders, wherever they stand.
-const SKIPPED: &[&str] = &[".git", "target", "node_modules", "artifacts"];
+const SKIPPED: &[&str] = &[".git", "node_modules", "artifacts"];
+/// Where cargo builds, beside the manifest; a folder of this name elsewhere is somebody's room.
+const BUILT: &str = "target";
 /// Relative paths that git ignores as well.
 const IGNORED: &[&str] = &["fuzz/corpus", "attacks/imported"];
 
@@ -30,7 +32,8 @@ fn visit(folder: &Path, relative: &str, files: &mut Vec<File>) -> Result<(), Fai
         let path = if relative.is_empty() { name.clone() } else { format!("{relative}/{name}") };
         let kind = entry.file_type().map_err(io(format_args!("look at {path}")))?;
         if kind.is_dir() {
-            if !SKIPPED.contains(&name.as_str()) && !IGNORED.contains(&path.as_str()) {
+            let built = name == BUILT && folder.join("Cargo.toml").is_file();
+            if !built && !SKIPPED.contains(&name.as_str()) && !IGNORED.contains(&path.as_str()) {
                 visit(&entry.path(), &path, files)?;
             }
         } else if kind.is_file()
@@ -58,10 +61,12 @@ mod tests {
         write("a.rs", b"//! a");
         write("b/c.md", b"text");
         write("b/d.bin", &[0xff, 0xfe]);
+        write("Cargo.toml", b"");
         write("target/e.rs", b"built");
+        write("src/target/g.rs", b"//! a room");
         write("fuzz/corpus/f", b"found");
         let files = text_files(folder.path()).unwrap();
         let paths: Vec<_> = files.iter().map(|file| file.path.as_str()).collect();
-        assert_eq!(paths, ["a.rs", "b/c.md"]);
+        assert_eq!(paths, ["Cargo.toml", "a.rs", "b/c.md", "src/target/g.rs"]);
     }
 }
