@@ -2,6 +2,7 @@
 //! It must never know a case, an expectation or a verdict.
 
 pub mod binary;
+mod commands;
 pub mod host;
 pub mod instance;
 pub mod manifest;
