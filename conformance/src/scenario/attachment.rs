@@ -56,7 +56,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "input.bounded-memory-attachment",
         requirements: &["input.bounded-memory"],
         surface: "attachment",
-        alone: true,
+        alone: false,
         run: |lab| Box::pin(memory(lab)),
     },
 ];

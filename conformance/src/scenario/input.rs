@@ -25,7 +25,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "input.bounded-memory-gibibyte",
         requirements: &["input.bounded-memory"],
         surface: "process.resources",
-        alone: true,
+        alone: false,
         run: |lab| Box::pin(gibibyte(lab)),
     },
     Scenario {

@@ -76,7 +76,8 @@ pub struct Unit {
     pub requirements: Vec<String>,
     /// Where the attack is delivered.
     pub surface: String,
-    /// Whether nothing else may run beside it (it measures time, memory or processes).
+    /// Whether nothing else may run beside it, as it measures what the whole machine shares. The peak
+    /// memory of a target's own process is not that: the kernel counts it.
     pub alone: bool,
     /// Runs it once.
     pub run: Arc<dyn Fn() -> BoxFuture<'static, Result<Finding, Trouble>> + Send + Sync>,

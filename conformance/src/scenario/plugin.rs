@@ -40,14 +40,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "plugin.process-memory",
         requirements: &["plugin.process"],
         surface: "process.resources",
-        alone: true,
+        alone: false,
         run: |lab| Box::pin(memory(lab)),
     },
     Scenario {
         id: "plugin.process-output",
         requirements: &["plugin.process"],
         surface: "plugin.frame",
-        alone: true,
+        alone: false,
         run: |lab| Box::pin(output(lab)),
     },
     Scenario {
@@ -170,6 +170,13 @@ pub(super) async fn works(target: &Target, tool: &str) -> Result<bool, Trouble> 
 
 fn names() -> (String, String) {
     (format!("p{}", random_hex(4)), format!("tool_{}", random_hex(4)))
+}
+
+/// A target with one plugin that does nothing out of the way, and the name of its tool.
+async fn hosted(lab: &Lab) -> Result<(Target, String), Trouble> {
+    let (name, tool) = names();
+    let options = Options::default().plugin(Guest::new(&name, &tool).install(form(lab)?));
+    Ok((lab.instance(options).await?, tool))
 }
 
 async fn hang(lab: Lab) -> Result<Finding, Trouble> {
@@ -312,11 +319,8 @@ async fn memory(lab: Lab) -> Result<Finding, Trouble> {
     /// What the bomb takes, and what is too much of it, in MiB.
     const ASKED: u64 = 900;
     const MOST: u64 = 600;
-    let form = form(&lab)?;
     let mut finding = Finding::new();
-    let (name, tool) = names();
-    let options = Options::default().plugin(Guest::new(&name, &tool).install(form));
-    let target = lab.instance(options).await?;
+    let (target, tool) = hosted(&lab).await?;
     let small = play(&target, &tool, &[json!({"bomb": 8})]).await?;
     let held = small.report.as_ref().and_then(|report| report.step(0)["got"].as_u64());
     finding.twin(held == Some(8), format!("a plugin has 8 MiB where it takes them: {held:?}"));
@@ -342,11 +346,8 @@ async fn output(lab: Lab) -> Result<Finding, Trouble> {
     /// Lines of 100 bytes, and what the target may grow by, in bytes.
     const LINES: u64 = 800_000;
     const MOST: u64 = 32 << 20;
-    let form = form(&lab)?;
     let mut finding = Finding::new();
-    let (name, tool) = names();
-    let options = Options::default().plugin(Guest::new(&name, &tool).install(form));
-    let target = lab.instance(options).await?;
+    let (target, tool) = hosted(&lab).await?;
     let line = "x".repeat(99);
     let few = [json!({"stderr": 1000, "words": line.as_str()})];
     let told = play(&target, &tool, &few).await?;
@@ -365,11 +366,8 @@ async fn output(lab: Lab) -> Result<Finding, Trouble> {
 }
 
 async fn half(lab: Lab) -> Result<Finding, Trouble> {
-    let form = form(&lab)?;
     let mut finding = Finding::new();
-    let (name, tool) = names();
-    let options = Options::default().plugin(Guest::new(&name, &tool).install(form));
-    let target = lab.instance(options).await?;
+    let (target, tool) = hosted(&lab).await?;
     finding.twin(works(&target, &tool).await?, "the plugin answers");
     for (what, bytes) in [
         ("a header and half a body", b"\x01\0\0\0\0\0\0\0\x40{\"jsonrpc\":\"2.0\",".as_slice()),
@@ -394,11 +392,8 @@ async fn half(lab: Lab) -> Result<Finding, Trouble> {
 }
 
 async fn inherits(lab: Lab) -> Result<Finding, Trouble> {
-    let form = form(&lab)?;
     let mut finding = Finding::new();
-    let (name, tool) = names();
-    let options = Options::default().plugin(Guest::new(&name, &tool).install(form));
-    let target = lab.instance(options).await?;
+    let (target, tool) = hosted(&lab).await?;
     let (world, sink) = (target.world(), Sink::tcp(false).await?);
     let mark = format!("mark-{}", random_hex(8));
     world.write(&world.workspace().join("note"), mark.as_bytes(), 0o644)?;

@@ -95,7 +95,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "rate.bounded-addresses",
         requirements: &["rate.bounded"],
         surface: "process.resources",
-        alone: true,
+        alone: false,
         run: |lab| Box::pin(bounded_addresses(lab)),
     },
 ];

@@ -81,7 +81,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "input.bounded-memory-websocket",
         requirements: &["input.bounded-memory"],
         surface: "websocket",
-        alone: true,
+        alone: false,
         run: |lab| Box::pin(endless(lab)),
     },
 ];
