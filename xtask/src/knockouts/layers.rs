@@ -10,7 +10,7 @@ use clawproof::verdict::{Leg, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::verdicts::{Case, Report};
-use super::{Bench, FACES, each, page};
+use super::{Bench, FACES, PROBES, each, page};
 use crate::failure::{Failure, io};
 use crate::workspace::Workspace;
 
@@ -22,8 +22,8 @@ const PAGE: &str = "docs/redundancy.md";
 const TARGET: &str = FACES[0].0;
 
 const TITLE: &str = "Redundancy";
-const INTRO: &str = "The reference runtime with one whole layer missing, attacked by the corpora, the probes and the scenarios about callers, logs and \
-    errors. \
+const INTRO: &str = "The reference runtime with one whole layer missing, attacked by the corpora, the probes and the scenarios about callers, plugins, \
+    logs and errors. \
     An attack on that layer that is still caught is caught by another one: that is what \"deliberately \
     redundant\" means. One that has its effect shows that the layer bears load by itself.";
 
@@ -32,9 +32,9 @@ const NO_EFFECT: &str = "no effect";
 /// Said where the evidence names nobody.
 const NOT_TOLD: &str = "not told";
 
-/// What is attacked: the corpora, the probes (through the runtime's own tool), and the scenarios that
-/// say what a caller, a log or an error shows.
-const PLAYED: [&str; 25] = [
+/// What is attacked besides the probes (through the runtime's own tool): the corpora, and the
+/// scenarios that say what a caller, a plugin, a log or an error shows.
+const PLAYED: [&str; 17] = [
     "PT",
     "CI",
     "JS",
@@ -45,19 +45,11 @@ const PLAYED: [&str; 25] = [
     "RL",
     "CS",
     "LI",
-    "probe:env",
-    "probe:fs",
-    "probe:ipc",
-    "probe:kern",
-    "probe:net",
-    "probe:proc",
-    "probe:res",
-    "probe:term",
-    "probe:time",
-    "probe:uts",
+    "IP",
     "scenario:auth",
     "scenario:audit",
     "scenario:error",
+    "scenario:plugin",
     "scenario:registry",
     "scenario:secret",
 ];
@@ -117,7 +109,8 @@ impl Count {
 
 /// Plays the whole suite without each layer in turn.
 pub(super) fn run(bench: &Bench<'_>, words: Vec<String>) -> Result<(), Failure> {
-    let baseline = bench.baseline(TARGET, "layers.baseline", &PLAYED.map(str::to_owned))?;
+    let played: Vec<String> = PLAYED.into_iter().chain(PROBES).map(str::to_owned).collect();
+    let baseline = bench.baseline(TARGET, "layers.baseline", &played)?;
     let found = each(&words, bench.jobs, |word| {
         let missing = without(bench, word, &baseline)?;
         eprintln!("{word}: {} requirements of its own", missing.own.len());
@@ -174,6 +167,10 @@ fn count(spec: &Spec, case: Option<&Case>, count: &mut Count) {
     match case {
         Some(case) if case.verdict == Verdict::Pass => {
             *count.caught.entry(catcher(spec, &case.evidence)).or_default() += 1;
+        }
+        // It ran without its layer, and the user that it ran as may not do this anyway.
+        Some(case) if case.verdict == Verdict::NotApplicable => {
+            *count.caught.entry(NO_EFFECT.to_owned()).or_default() += 1;
         }
         Some(case) if case.verdict == Verdict::Fail && case.harmless => count.arrived += 1,
         Some(case) if case.verdict == Verdict::Fail && fell(case) => count.effect += 1,
@@ -321,14 +318,15 @@ mod tests {
             case("fail", true, &[]),
             case("fail", false, &[]),
             case("inconclusive", false, &[]),
+            case("not-applicable", false, &[]),
             Case { legs: None, ..case("fail", false, &["the target did not start"]) },
         ] {
             count(&spec, Some(&case), &mut total);
         }
         count(&spec, None, &mut total);
         let by: Vec<_> = total.caught.iter().map(|(layer, n)| format!("{layer} {n}")).collect();
-        assert_eq!(by, ["no effect 1", "not told 1", "registry 1", "sandbox 1"]);
-        assert_eq!((total.arrived, total.effect, total.unclear, total.total()), (1, 1, 3, 9));
+        assert_eq!(by, ["no effect 2", "not told 1", "registry 1", "sandbox 1"]);
+        assert_eq!((total.arrived, total.effect, total.unclear, total.total()), (1, 1, 3, 10));
     }
 
     #[test]

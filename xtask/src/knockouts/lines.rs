@@ -11,7 +11,7 @@ use clawproof::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
 use super::verdicts::Report;
-use super::{Bench, FACES, each, known, page, reasons, with_head};
+use super::{Bench, FACES, PROBES, each, known, page, reasons, with_head};
 use crate::failure::{Failure, io};
 use crate::workspace::Workspace;
 
@@ -21,20 +21,8 @@ pub(super) const HEAD: &str = "sandbox.plan.";
 /// The committed answer.
 const FILE: &str = "conformance/spec/plan-lines.json";
 
-/// What may notice: the probes, and what else is played on a sandbox.
-const PLAYED: [&str; 11] = [
-    "probe:env",
-    "probe:fs",
-    "probe:ipc",
-    "probe:kern",
-    "probe:net",
-    "probe:proc",
-    "probe:res",
-    "probe:term",
-    "probe:time",
-    "probe:uts",
-    "scenario:sandbox.reap",
-];
+/// What may notice besides the probes: what else is played on the sandbox of the whole runtime.
+const BESIDE: &str = "scenario:sandbox.reap";
 
 /// The probes that are about the same thing as a line. All are asked where none of these notices and
 /// the runtime does not say why the line stays.
@@ -231,8 +219,8 @@ pub(super) fn run(bench: &Bench<'_>, ids: Vec<String>) -> Result<(), Failure> {
     let mut faces = Vec::new();
     for (target, _) in FACES.into_iter().rev() {
         // A launcher has no scenarios.
-        let kept = PLAYED.iter().filter(|it| target == FACES[0].0 || it.starts_with("probe:"));
-        let cases: Vec<String> = kept.map(|head| (*head).to_owned()).collect();
+        let beside = (target == FACES[0].0).then_some(BESIDE);
+        let cases: Vec<String> = PROBES.into_iter().chain(beside).map(str::to_owned).collect();
         faces.push((target, bench.baseline(target, &format!("lines.{target}"), &cases)?));
     }
     let stays = reasons(bench.workspace, bench.profiles.1)?;
@@ -317,7 +305,7 @@ fn noticed(
     }
     // The launcher shows more of a sandbox; the runtime's own tool goes the same way in.
     match faces.first().filter(|_| all) {
-        Some((target, baseline)) => fallen(bench, id, target, &served(baseline, &PLAYED), baseline),
+        Some((target, baseline)) => fallen(bench, id, target, &served(baseline, &PROBES), baseline),
         None => Ok(BTreeSet::new()),
     }
 }

@@ -91,6 +91,20 @@ struct Subject {
 const FACES: [(&str, Asked); 2] =
     [("reference", |_| true), ("reference-launcher", |id| id.starts_with("sandbox."))];
 
+/// The probes of a sandbox, by the heads of their ids.
+const PROBES: [&str; 10] = [
+    "probe:env",
+    "probe:fs",
+    "probe:ipc",
+    "probe:kern",
+    "probe:net",
+    "probe:proc",
+    "probe:res",
+    "probe:term",
+    "probe:time",
+    "probe:uts",
+];
+
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failure> {
     bubblewrap::ensure(workspace)?;
     let profiles = build(workspace, options)?;
