@@ -3,6 +3,7 @@
 mod coverage;
 mod import;
 mod naive;
+mod played;
 mod submitted;
 
 use clap::{Args, Subcommand};
