@@ -293,8 +293,10 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("LANG", "C.UTF-8"),
 ];
 
-/// What ordinary programs need of /etc; each is a mount, which costs 2% of a launch.
-const ETC: &[&str] = &["/etc/alternatives", "/etc/ld.so.cache"];
+/// Where the libraries stand that a program is linked to.
+const LINKS: &str = "/etc/ld.so.cache";
+/// What ordinary programs need of /etc too; each is a mount, which costs 2% of a launch.
+const ALTERNATIVES: &str = "/etc/alternatives";
 /// Shown as what it is, a link or a file.
 pub(super) const LOCALTIME: &str = "/etc/localtime";
 /// What programs with a network need of it too.
@@ -374,14 +376,14 @@ impl Plan {
             level,
             outer: Some(Outer {
                 isolation: isolation(network, heads),
-                mounts: mounts(network, write, facts, heads, shim(purpose, facts)),
+                mounts: mounts(purpose, network, write, facts, heads),
                 shim: if heads.fs { SHIM.into() } else { shim(purpose, facts).to_owned() },
             }),
             inner: Inner {
                 close_descriptors: heads.fs,
                 ends_with_starter: heads.reap,
                 rlimits: heads.res.then_some(limits(purpose)),
-                landlock: landlock(network, write, facts, heads),
+                landlock: landlock(purpose, network, write, facts, heads),
                 seccomp: groups(purpose, network, heads),
             },
             environment,
@@ -411,7 +413,9 @@ fn shim(purpose: Purpose, facts: &Facts) -> &Path {
     small.unwrap_or(&facts.shim)
 }
 
-fn mounts(network: bool, write: bool, facts: &Facts, heads: Heads, shim: &Path) -> Vec<Mount> {
+/// The file system that a run sees. A file tool starts nothing and has no device, no other user and
+/// no place but the workspace: it sees what its own code is linked to, and nothing else.
+fn mounts(purpose: Purpose, network: bool, write: bool, facts: &Facts, heads: Heads) -> Vec<Mount> {
     if !heads.fs {
         let proc = if heads.proc { Mount::Proc } else { Mount::Writable("/proc".into()) };
         let mut view = vec![Mount::Writable("/".into()), Mount::Devices, proc];
@@ -420,26 +424,32 @@ fn mounts(network: bool, write: bool, facts: &Facts, heads: Heads, shim: &Path) 
         }
         return view;
     }
+    let programs = purpose != Purpose::Worker;
     let mut view = vec![Mount::ReadOnly("/usr".into())];
     view.extend(facts.links.iter().map(|(at, target)| Mount::Link(target.clone(), at.clone())));
     view.extend(facts.folders.iter().cloned().map(Mount::ReadOnly));
-    view.extend(ETC.iter().map(|path| Mount::ReadOnlyIfThere(path.into())));
-    if !facts.links.iter().any(|(at, _)| at == Path::new(LOCALTIME)) {
-        view.push(Mount::ReadOnlyIfThere(LOCALTIME.into()));
+    view.push(Mount::ReadOnlyIfThere(LINKS.into()));
+    if programs {
+        view.push(Mount::ReadOnlyIfThere(ALTERNATIVES.into()));
+        if !facts.links.iter().any(|(at, _)| at == Path::new(LOCALTIME)) {
+            view.push(Mount::ReadOnlyIfThere(LOCALTIME.into()));
+        }
+        view.push(Mount::Text("/etc/passwd", passwd(facts.uid)));
+        view.push(Mount::Text("/etc/group", format!("user:x:{}:\nnogroup:x:65534:\n", facts.uid)));
     }
     if network {
         view.extend(ETC_NETWORK.iter().map(|path| Mount::ReadOnlyIfThere(path.into())));
     }
-    view.push(Mount::Text("/etc/passwd", passwd(facts.uid)));
-    view.push(Mount::Text("/etc/group", format!("user:x:{}:\nnogroup:x:65534:\n", facts.uid)));
     view.push(if heads.proc { Mount::Proc } else { Mount::Writable("/proc".into()) });
     if heads.kern {
         view.push(Mount::ReadOnly("/proc/sys".into()));
     }
-    view.push(Mount::Devices);
-    view.push(Mount::Memory("/dev/shm", if heads.res { 16 << 20 } else { 0 }));
-    view.push(Mount::Memory("/tmp", if heads.res { 64 << 20 } else { 0 }));
-    view.push(Mount::Folder("/tmp/home"));
+    if programs {
+        view.push(Mount::Devices);
+        view.push(Mount::Memory("/dev/shm", if heads.res { 16 << 20 } else { 0 }));
+        view.push(Mount::Memory("/tmp", if heads.res { 64 << 20 } else { 0 }));
+        view.push(Mount::Folder("/tmp/home"));
+    }
     if let Some(folder) = &facts.plugin {
         view.push(Mount::Plugin(folder.clone()));
     } else if write {
@@ -450,8 +460,10 @@ fn mounts(network: bool, write: bool, facts: &Facts, heads: Heads, shim: &Path) 
     } else {
         view.push(Mount::ReadOnly(facts.workspace.clone()));
     }
-    view.push(Mount::Shim(shim.to_owned()));
-    view.push(Mount::Seal("/dev"));
+    view.push(Mount::Shim(shim(purpose, facts).to_owned()));
+    if programs {
+        view.push(Mount::Seal("/dev"));
+    }
     view.push(Mount::Seal("/"));
     view
 }
@@ -476,11 +488,20 @@ fn passwd(uid: u32) -> String {
 
 /// Landlock also keeps a process from tracing any other outside its domain, and so from reading
 /// process 1's environment: it is a part of the head `proc`.
-fn landlock(network: bool, write: bool, facts: &Facts, heads: Heads) -> Option<Landlock> {
+fn landlock(
+    purpose: Purpose,
+    network: bool,
+    write: bool,
+    facts: &Facts,
+    heads: Heads,
+) -> Option<Landlock> {
     if !heads.proc {
         return None;
     }
-    let mut writable = vec![PathBuf::from("/dev"), "/tmp".into()];
+    let mut writable = Vec::new();
+    if purpose != Purpose::Worker {
+        writable.extend([PathBuf::from("/dev"), "/tmp".into()]);
+    }
     if write {
         writable.push(facts.workspace.clone());
     }
