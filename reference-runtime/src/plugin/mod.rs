@@ -4,7 +4,7 @@
 
 #[cfg_attr(not(any(unix, test)), expect(dead_code, reason = "plugins run on Unix alone"))]
 mod bundle;
-#[cfg_attr(not(any(unix, test)), expect(dead_code, reason = "plugins run on Unix alone"))]
+#[cfg_attr(not(unix), expect(dead_code, reason = "plugins run on Unix alone"))]
 mod declaration;
 #[cfg(unix)]
 mod door;
@@ -12,9 +12,9 @@ mod door;
 mod host;
 #[cfg(unix)]
 mod life;
-#[cfg_attr(not(any(unix, test)), expect(dead_code, reason = "plugins run on Unix alone"))]
+#[cfg_attr(not(unix), expect(dead_code, reason = "plugins run on Unix alone"))]
 mod message;
-#[cfg_attr(not(any(unix, test)), expect(dead_code, reason = "plugins run on Unix alone"))]
+#[cfg_attr(not(unix), expect(dead_code, reason = "plugins run on Unix alone"))]
 mod wire;
 
 use std::{
@@ -187,7 +187,7 @@ impl Settings {
 
 /// One plugin as its life knows it.
 #[derive(Debug)]
-#[cfg_attr(not(any(unix, test)), expect(dead_code, reason = "plugins run on Unix alone"))]
+#[cfg_attr(not(unix), expect(dead_code, reason = "plugins run on Unix alone"))]
 struct Plugin {
     declaration: Declaration,
     bundle: Bundle,
@@ -198,7 +198,7 @@ struct Plugin {
     settings: Arc<RwLock<Settings>>,
 }
 
-#[cfg_attr(not(any(unix, test)), expect(dead_code, reason = "plugins run on Unix alone"))]
+#[cfg_attr(not(unix), expect(dead_code, reason = "plugins run on Unix alone"))]
 impl Plugin {
     fn name(&self) -> &str {
         &self.declaration.name
