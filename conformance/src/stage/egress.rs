@@ -57,7 +57,15 @@ impl Sink {
     /// # Errors
     /// The address cannot be had.
     pub async fn udp() -> io::Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::udp_at(0).await
+    }
+
+    /// The same at a port of one's choice.
+    ///
+    /// # Errors
+    /// The address cannot be had.
+    pub async fn udp_at(port: u16) -> io::Result<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let port = socket.local_addr()?.port();
         Ok(Self::new(port, |heard| async move {
             let mut buffer = [0_u8; 2048];

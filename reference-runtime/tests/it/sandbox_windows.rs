@@ -278,6 +278,18 @@ fn a_level_is_held_as_measured_or_no_tool_runs() {
 }
 
 #[test]
+fn the_trial_fills_a_small_job_and_is_not_fooled_by_accepted_limits() {
+    let (_, ran) = call(|config| config.sandbox.level = Level::Strict);
+    let told = ran.err().map(|refused| refused.cause().to_owned()).unwrap_or_default();
+    if wine() {
+        // Not that limits hold: that a system which accepts and ignores them is found out.
+        assert!(told.contains("processes NOT held, memory NOT held"), "{told}");
+    } else {
+        assert!(!told.contains("NOT held"), "{told}");
+    }
+}
+
+#[test]
 fn a_tool_that_is_named_for_no_sandbox_says_so() {
     let (_, ran) = call(|config| {
         config.sandbox.tools.insert("exec".into(), Level::None);

@@ -122,8 +122,10 @@ fn windows(summary: &mut Summary, workspace: &Workspace, place: &Place, options:
     match wine {
         Some(wine) => {
             summary.step("tests", || wine.tests(workspace, place, options.only.as_deref()));
+            summary.step("job object", || wine.job(workspace, place));
+            summary.step("refusal", || wine.refusal(workspace));
             for (name, why) in wine::NOT_SHOWN {
-                summary.step(name, || Ok(Ended::NotChecked(format!("not run: {why}"))));
+                summary.step(name, || Ok(Ended::NotChecked(format!("not shown by Wine: {why}"))));
             }
             wine.stop();
         }

@@ -5,24 +5,32 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::failure::{Failure, io};
-use crate::process::{Program, find};
+use crate::process::{Heard, Program, find};
 use crate::summary::Ended;
 use crate::workspace::Workspace;
 
-use super::place::Place;
+use super::place::{Place, target};
 use super::{GNU, SHIPPED, debian};
 
 /// What Wine accepts and does not enforce, or refuses (seen with 8.0 and 10.0): a test of these
-/// under Wine would say nothing.
+/// under Wine would say nothing. Each is told as *not shown by Wine*, with this reason.
 pub(super) const NOT_SHOWN: &[(&str, &str)] = &[
-    ("job limits", "Wine accepts limits of processes, memory and time and enforces none"),
-    ("CPU rate", "Wine refuses it"),
+    ("process limit", "it accepts the limit and starts more processes than that"),
+    ("memory limit", "it accepts the limits of a process and of a job and hands out more"),
     (
-        "AppContainer",
-        "Wine refuses it, and so the runtime refuses every tool at relaxed and strict",
+        "time limit",
+        "it accepts a job's processor time and counts none (the runtime's own is tested)",
     ),
-    ("probes", "Wine has no boundary that a probe could try; CI runs them on Windows"),
+    ("CPU rate", "it refuses the call"),
+    ("UI limits", "the runtime sets none: no safe crate that is kept up does (docs/platforms.md)"),
+    ("AppContainer", "it refuses the call, and so the runtime refuses every tool at a level"),
+    ("probes inside", "it has no boundary that a probe could try; CI runs them on Windows"),
 ];
+
+/// What the runtime says when a trial job was filled past its limits and nothing stopped it.
+const UNENFORCED: &str = "accepted and not enforced";
+/// What the tool of the step below would print.
+const MARK: &str = "the-tool-ran";
 
 /// A Wine with a prefix of its own.
 #[derive(Debug)]
@@ -168,23 +176,69 @@ impl Wine {
         heard.map(|heard| heard.out.trim().to_owned()).unwrap_or_default()
     }
 
-    /// The tests of the shipped crates, by nextest where it is there.
+    /// The tests of the shipped crates, by nextest where it is there; with their number.
     pub(super) fn tests(
         &self,
         workspace: &Workspace,
         place: &Place,
         only: Option<&str>,
     ) -> Result<Ended, Failure> {
+        let heard = self.test(workspace, place, &[], only)?;
+        let summary = heard.err.lines().rev().find(|line| line.contains("tests run:"));
+        let note = summary.map_or("", str::trim).to_owned();
+        Ok(if heard.code == 0 { Ended::Passed(note) } else { Ended::Failed(note) })
+    }
+
+    /// The job object's own tests, counted by name.
+    pub(super) fn job(&self, workspace: &Workspace, place: &Place) -> Result<Ended, Failure> {
+        let heard = self.test(workspace, place, &["--test", "it"], Some("sandbox_windows::"))?;
+        let passed = named(&heard.err, "PASS", "sandbox_windows::");
+        let note = format!("{} tests: {}", passed.len(), passed.join(", "));
+        Ok(match (heard.code, passed.is_empty()) {
+            (0, false) => Ended::Passed(note),
+            (0, true) => Ended::Failed("no test of the job object ran".to_owned()),
+            _ => Ended::Failed(heard.last_line().to_owned()),
+        })
+    }
+
+    /// At the strict level: Wine holds none, so the tool must be refused, and the reason told.
+    pub(super) fn refusal(&self, workspace: &Workspace) -> Result<Ended, Failure> {
+        let program = target(workspace).join(GNU.triple).join("debug/clawproof-runtime.exe");
+        let line = "mkdir -p \"$3\"; cd \"$3\"; exec \"$1\" \"$2\" sandbox run --level strict \
+                    --workspace . -- cmd /d /c echo \"$4\"";
+        let room = target(workspace).join("refusal");
+        let heard = self.shell(line).arg(&self.program).arg(program).arg(room).arg(MARK).hear()?;
+        let why = heard.last_line().to_owned();
+        Ok(match (heard.code, heard.out.contains(MARK), heard.err.contains(UNENFORCED)) {
+            (0, ..) | (_, true, _) => {
+                Ended::Failed("a tool ran at a level Wine cannot hold".into())
+            }
+            (_, false, true) => Ended::Passed(format!("refused: {why}")),
+            (_, false, false) => Ended::Failed(format!("refused, but not by the trial: {why}")),
+        })
+    }
+
+    /// Runs tests, shows what they print, and returns it.
+    fn test(
+        &self,
+        workspace: &Workspace,
+        place: &Place,
+        words: &[&str],
+        only: Option<&str>,
+    ) -> Result<Heard, Failure> {
         let nextest = find("cargo-nextest", &[&workspace.tool_bin()]).is_some();
         let verb: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };
-        place
+        let cargo = place
             .cargo(workspace)
             .args(verb)
             .args(["--locked", "--no-fail-fast", "--target", GNU.triple])
             .args(SHIPPED)
-            .args(only)
-            .run()?;
-        Ok(Ended::Passed("what Wine enforces; what it does not is below".into()))
+            .args(words)
+            .args(only);
+        eprintln!("$ {cargo}   (what it prints comes at its end)");
+        let heard = cargo.hear()?;
+        eprint!("{}{}", heard.out, heard.err);
+        Ok(heard)
     }
 
     /// Ends what this prefix started, and nothing else.
@@ -196,5 +250,27 @@ impl Wine {
     fn shell(&self, line: &str) -> Program {
         let text = format!(". '{}'; {line}", self.environment.display());
         Program::new("/bin/sh").arg("-c").arg(text).arg("sh")
+    }
+}
+
+/// The tests of a room that ended with this word, by their own names.
+fn named(said: &str, word: &str, room: &str) -> Vec<String> {
+    let lines = said.lines().filter(|line| line.trim_start().starts_with(word));
+    let names = lines.filter_map(|line| Some(line.split_once(room)?.1.trim().to_owned()));
+    let unique: std::collections::BTreeSet<String> = names.collect();
+    unique.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+
+    #[test]
+    fn only_tests_that_passed_in_that_room_are_counted() {
+        let said = "        PASS [   1.0s] (1/3) clawproof-runtime::it sandbox_windows::one\n\
+                    \x20       FAIL [   1.0s] (2/3) clawproof-runtime::it sandbox_windows::two\n\
+                    \x20       PASS [   1.0s] (3/3) clawproof-runtime::it vault::three\n\
+                    sandbox_windows::four\n";
+        assert_eq!(named(said, "PASS", "sandbox_windows::"), ["one"]);
     }
 }

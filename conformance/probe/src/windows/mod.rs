@@ -9,6 +9,8 @@ mod services;
 #[cfg(windows)]
 mod act;
 #[cfg(windows)]
+mod act_console;
+#[cfg(windows)]
 mod act_more;
 
 use crate::Probe;

@@ -3,7 +3,7 @@
 
 use super::action;
 #[cfg(windows)]
-use super::{act, act_more};
+use super::{act, act_console, act_more};
 #[cfg(windows)]
 use crate::portable;
 use crate::{Expect, HOLD, Need, Probe};
@@ -62,6 +62,15 @@ pub(crate) const PROBES: &[Probe] = &[
         relaxed: Expect::Allowed,
         observer: "the listener outside receives the nonce",
         action: action!(act_more::fetch_by_service),
+        ..HOLD
+    },
+    Probe {
+        id: "windows-net.dns-service",
+        what: "Looks up a name that holds a nonce, by the system's DNS service.",
+        why: "What may not send has a service send its questions, and any secret fits in a name.",
+        relaxed: Expect::Allowed,
+        observer: "a name server of the host, on loopback and for that ending alone, is asked it",
+        action: action!(act_console::look_up),
         ..HOLD
     },
     Probe {
@@ -136,6 +145,23 @@ pub(crate) const PROBES: &[Probe] = &[
         needs: &[Need::Launch],
         observer: "the heartbeat of the process left behind stops",
         action: action!(act_more::grandchild),
+        ..HOLD
+    },
+    Probe {
+        id: "windows-proc.handle-inherit",
+        what: "Tries every handle number up to 4096 and reads what turns out to be an open file.",
+        why: "A launcher that hands down its handles hands down what they open.",
+        needs: &[Need::Launch],
+        observer: "the content of a file that only the launcher has open comes out of the sandbox",
+        action: action!(act_console::inherited),
+        ..HOLD
+    },
+    Probe {
+        id: "windows-con.write-input",
+        what: "Attaches to the console of a program of the host and types a line into its input.",
+        why: "The user's shell runs what stands in its console's input.",
+        observer: "the program of the host that reads that console receives the line",
+        action: action!(act_console::type_in),
         ..HOLD
     },
     Probe {

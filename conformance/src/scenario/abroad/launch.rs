@@ -111,6 +111,8 @@ pub(super) async fn run_line(
     let input = scene.stdin.take();
     if input.is_some() {
         command.stdin(Stdio::piped());
+    } else if let Some(file) = scene.open.take() {
+        command.stdin(Stdio::from(file));
     }
     let mut child = command.spawn().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {

@@ -3,6 +3,8 @@
 //! says it did.
 
 #[cfg(windows)]
+mod console;
+#[cfg(windows)]
 mod desk;
 mod launch;
 #[cfg(target_os = "macos")]

@@ -85,6 +85,19 @@ impl<'a> Site<'a> {
         Ok(Neighbour { child, _input: input })
     }
 
+    /// A line of the command interpreter that runs in a console of its own, which nobody sees.
+    #[cfg(windows)]
+    pub(super) fn in_console(&self, line: &str) -> Result<Neighbour, Trouble> {
+        /// `CREATE_NO_WINDOW`: a console without a window.
+        const NO_WINDOW: u32 = 0x0800_0000;
+        let mut command = self.world.command("cmd");
+        super::launch::needed(&mut command);
+        // The interpreter's quotes are not those of other programs.
+        command.raw_arg(format!("/d /v:on /c \"{line}\"")).creation_flags(NO_WINDOW);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Neighbour { child: command.spawn()?, _input: None })
+    }
+
     /// A canary process of the host, with the secret in its arguments and environment.
     pub(super) fn neighbour(&self, program: &Path, secret: &str) -> Result<Neighbour, Trouble> {
         let mut command = self.world.command(program);
@@ -136,6 +149,8 @@ pub(super) struct Scene {
     pub(super) env: Vec<(String, String)>,
     /// Its standard input.
     pub(super) stdin: Option<String>,
+    /// A file in the place of its standard input.
+    pub(super) open: Option<std::fs::File>,
     /// What is looked at while the probe stands in position.
     pub(super) during: Option<During>,
     pub(super) after: Option<After>,
@@ -160,6 +175,7 @@ impl Scene {
             params,
             env: Vec::new(),
             stdin: None,
+            open: None,
             during: None,
             after: None,
             wrap: Vec::new(),

@@ -13,6 +13,9 @@ pub(super) async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
     if let Some(scene) = shared(name, site).await? {
         return Ok(scene);
     }
+    if super::console::NAMES.contains(&name) {
+        return super::console::stage(name, site).await;
+    }
     match boundary {
         "windows-fs" => files(name, site),
         "windows-proc" => processes(name, site),
