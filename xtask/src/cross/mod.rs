@@ -121,8 +121,16 @@ fn windows(summary: &mut Summary, workspace: &Workspace, place: &Place, options:
     });
     match wine {
         Some(wine) => {
-            summary.step("tests", || wine.tests(workspace, place, options.only.as_deref()));
-            summary.step("job object", || wine.job(workspace, place));
+            let only = options.only.as_deref();
+            let mut heard = None;
+            summary.step("tests", || {
+                let said = heard.insert(wine.tests(workspace, place, only)?);
+                Ok(wine::whole(said))
+            });
+            summary.step("job object", || {
+                let said = heard.as_ref().map(|said| wine::job(said, only));
+                Ok(said.unwrap_or_else(|| Ended::NotChecked("not run: see above".into())))
+            });
             summary.step("refusal", || wine.refusal(workspace));
             for (name, why) in wine::NOT_SHOWN {
                 summary.step(name, || Ok(Ended::NotChecked(format!("not shown by Wine: {why}"))));

@@ -1,6 +1,7 @@
 //! Wine: runs the Windows tests where there is no Windows. Knows how to start it and what it does
 //! not enforce; must never let that pass for shown.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -176,29 +177,25 @@ impl Wine {
         heard.map(|heard| heard.out.trim().to_owned()).unwrap_or_default()
     }
 
-    /// The tests of the shipped crates, by nextest where it is there; with their number.
+    /// Runs the tests of the shipped crates, by nextest where it is there, and shows what they print.
     pub(super) fn tests(
         &self,
         workspace: &Workspace,
         place: &Place,
         only: Option<&str>,
-    ) -> Result<Ended, Failure> {
-        let heard = self.test(workspace, place, &[], only)?;
-        let summary = heard.err.lines().rev().find(|line| line.contains("tests run:"));
-        let note = summary.map_or("", str::trim).to_owned();
-        Ok(if heard.code == 0 { Ended::Passed(note) } else { Ended::Failed(note) })
-    }
-
-    /// The job object's own tests, counted by name.
-    pub(super) fn job(&self, workspace: &Workspace, place: &Place) -> Result<Ended, Failure> {
-        let heard = self.test(workspace, place, &["--test", "it"], Some("sandbox_windows::"))?;
-        let passed = named(&heard.err, "PASS", "sandbox_windows::");
-        let note = format!("{} tests: {}", passed.len(), passed.join(", "));
-        Ok(match (heard.code, passed.is_empty()) {
-            (0, false) => Ended::Passed(note),
-            (0, true) => Ended::Failed("no test of the job object ran".to_owned()),
-            _ => Ended::Failed(heard.last_line().to_owned()),
-        })
+    ) -> Result<Heard, Failure> {
+        let nextest = find("cargo-nextest", &[&workspace.tool_bin()]).is_some();
+        let verb: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };
+        let cargo = place
+            .cargo(workspace)
+            .args(verb)
+            .args(["--locked", "--no-fail-fast", "--target", GNU.triple])
+            .args(SHIPPED)
+            .args(only);
+        eprintln!("$ {cargo}   (what it prints comes at its end)");
+        let heard = cargo.hear()?;
+        eprint!("{}{}", heard.out, heard.err);
+        Ok(heard)
     }
 
     /// At the strict level: Wine holds none, so the tool must be refused, and the reason told.
@@ -218,29 +215,6 @@ impl Wine {
         })
     }
 
-    /// Runs tests, shows what they print, and returns it.
-    fn test(
-        &self,
-        workspace: &Workspace,
-        place: &Place,
-        words: &[&str],
-        only: Option<&str>,
-    ) -> Result<Heard, Failure> {
-        let nextest = find("cargo-nextest", &[&workspace.tool_bin()]).is_some();
-        let verb: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };
-        let cargo = place
-            .cargo(workspace)
-            .args(verb)
-            .args(["--locked", "--no-fail-fast", "--target", GNU.triple])
-            .args(SHIPPED)
-            .args(words)
-            .args(only);
-        eprintln!("$ {cargo}   (what it prints comes at its end)");
-        let heard = cargo.hear()?;
-        eprint!("{}{}", heard.out, heard.err);
-        Ok(heard)
-    }
-
     /// Ends what this prefix started, and nothing else.
     pub(super) fn stop(&self) {
         let _ = Program::new(&self.stop).hear();
@@ -253,24 +227,72 @@ impl Wine {
     }
 }
 
-/// The tests of a room that ended with this word, by their own names.
-fn named(said: &str, word: &str, room: &str) -> Vec<String> {
-    let lines = said.lines().filter(|line| line.trim_start().starts_with(word));
-    let names = lines.filter_map(|line| Some(line.split_once(room)?.1.trim().to_owned()));
-    let unique: std::collections::BTreeSet<String> = names.collect();
-    unique.into_iter().collect()
+/// What a run of the tests came to.
+pub(super) fn whole(heard: &Heard) -> Ended {
+    let summary = heard.err.lines().rev().find(|line| line.contains("tests run:"));
+    let note = summary.map_or("", str::trim).to_owned();
+    if heard.code == 0 { Ended::Passed(note) } else { Ended::Failed(note) }
+}
+
+/// What the job object's own tests came to in that run, by name: one that did not pass, or none that
+/// ran, is a failure.
+pub(super) fn job(heard: &Heard, only: Option<&str>) -> Ended {
+    let (passed, failed) = tests_of("sandbox_windows::", heard);
+    match (passed.is_empty(), failed.is_empty()) {
+        (true, true) if only.is_some() => Ended::NotChecked("left out by --only".to_owned()),
+        (true, true) => Ended::Failed("no test of the job object ran".to_owned()),
+        (_, false) => Ended::Failed(failed.join(", ")),
+        (false, true) => Ended::Passed(format!("{} tests: {}", passed.len(), passed.join(", "))),
+    }
+}
+
+/// The tests of a room that passed and those that did not, as nextest or cargo's own runner tells it.
+fn tests_of(room: &str, heard: &Heard) -> (Vec<String>, Vec<String>) {
+    let (mut passed, mut failed) = (BTreeSet::new(), BTreeSet::new());
+    for line in heard.err.lines().chain(heard.out.lines()).map(str::trim) {
+        let Some((before, name)) = line.split_once(room) else { continue };
+        let name = name.split_whitespace().next().unwrap_or_default().to_owned();
+        let own = before.starts_with("test ");
+        if before.starts_with("PASS") || own && line.ends_with("ok") {
+            passed.insert(name);
+        } else if own && line.ends_with("FAILED")
+            || ["FAIL", "TIMEOUT", "ABORT"].iter().any(|word| before.starts_with(word))
+        {
+            failed.insert(name);
+        }
+    }
+    (passed.into_iter().collect(), failed.into_iter().collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::named;
+    use super::*;
+
+    fn heard(err: &str, out: &str) -> Heard {
+        Heard { code: 0, out: out.to_owned(), err: err.to_owned() }
+    }
 
     #[test]
-    fn only_tests_that_passed_in_that_room_are_counted() {
-        let said = "        PASS [   1.0s] (1/3) clawproof-runtime::it sandbox_windows::one\n\
-                    \x20       FAIL [   1.0s] (2/3) clawproof-runtime::it sandbox_windows::two\n\
-                    \x20       PASS [   1.0s] (3/3) clawproof-runtime::it vault::three\n\
-                    sandbox_windows::four\n";
-        assert_eq!(named(said, "PASS", "sandbox_windows::"), ["one"]);
+    fn the_job_objects_tests_are_counted_by_name_whoever_ran_them() {
+        let line = |word: &str, name: &str| {
+            format!("        {word} [   1.0s] (1/3) clawproof-runtime::it {name}\n")
+        };
+        let others = line("PASS", "vault::three") + "sandbox_windows::four\n";
+        let good = line("PASS", "sandbox_windows::one") + &others;
+        assert!(
+            matches!(job(&heard(&good, ""), None), Ended::Passed(note) if note == "1 tests: one")
+        );
+        let own = "test sandbox_windows::one ... ok\n";
+        assert!(
+            matches!(job(&heard("", own), None), Ended::Passed(note) if note == "1 tests: one")
+        );
+        for bad in [line("FAIL", "sandbox_windows::two"), line("TIMEOUT", "sandbox_windows::two")] {
+            let found = job(&heard(&(good.clone() + &bad), ""), None);
+            assert!(matches!(found, Ended::Failed(note) if note == "two"), "{bad}");
+        }
+        let own = "test sandbox_windows::two ... FAILED\n";
+        assert!(matches!(job(&heard(&good, own), None), Ended::Failed(_)));
+        assert!(matches!(job(&heard(&others, ""), None), Ended::Failed(_)), "none ran");
+        assert!(matches!(job(&heard(&others, ""), Some("vault")), Ended::NotChecked(_)));
     }
 }
