@@ -51,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
     suite = suite.arg("--html").arg(&page);
     if let Some(bin) = &options.bin {
         suite = suite.arg("--bin").arg(bin);
-    } else if let Some(program) = own_program(workspace, &manifest) {
+    } else if let Some(program) = program_behind(workspace, &manifest) {
         suite = suite.arg("--bin").arg(program);
     }
     if let Some(profile) = &options.profile {
@@ -74,17 +74,21 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
     outcome
 }
 
-/// The program behind a manifest of ours that leaves it open. Whoever wrote another names his own
-/// with `--bin`: ours must never be attacked in its place.
-fn own_program(workspace: &Workspace, manifest: &Path) -> Option<PathBuf> {
-    let ours = manifest.parent() == Some(&workspace.at("conformance/targets"));
-    match manifest.file_stem()?.to_str()? {
-        "reference" | "reference-launcher" if ours => {
-            Some(workspace.built("release", "clawproof-runtime"))
-        }
-        "naive" if ours => Some(workspace.at("conformance/subjects/naive.py")),
+/// The program behind a manifest of ours, by its name, where the manifest leaves it open.
+pub(crate) fn own_program(workspace: &Workspace, name: &str) -> Option<PathBuf> {
+    match name {
+        "reference" | "reference-launcher" => Some(workspace.built("release", "clawproof-runtime")),
+        "naive" => Some(workspace.at("conformance/subjects/naive.py")),
         _ => None,
     }
+}
+
+/// The program behind a manifest. Whoever wrote one names his own with `--bin`: ours must never be
+/// attacked in its place.
+fn program_behind(workspace: &Workspace, manifest: &Path) -> Option<PathBuf> {
+    let ours = manifest.parent() == Some(&workspace.at("conformance/targets"));
+    let name = manifest.file_stem()?.to_str().filter(|_| ours)?;
+    own_program(workspace, name)
 }
 
 /// The key pair of this checkout, made once. It shows that the files belong together, and nothing
@@ -134,7 +138,7 @@ mod tests {
     fn the_reference_stands_for_no_manifest_of_others() {
         let workspace = Workspace::find().unwrap();
         let ours = workspace.at("conformance/targets");
-        let program = |path: PathBuf| own_program(&workspace, &path);
+        let program = |path: PathBuf| program_behind(&workspace, &path);
         assert!(program(ours.join("reference.toml")).unwrap().ends_with("clawproof-runtime"));
         assert!(program(ours.join("naive.toml")).unwrap().ends_with("naive.py"));
         assert_eq!(program(ours.join("codex.toml")), None);

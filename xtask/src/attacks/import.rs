@@ -7,11 +7,10 @@ use clap::Args;
 use clawproof::corpus::Surface;
 use clawproof::wordlist::{Format, List, SURFACES, text};
 
+use crate::conformance;
 use crate::failure::{Failure, io};
 use crate::process::Program;
 use crate::workspace::Workspace;
-
-use super::naive;
 
 /// Where imported lists stand; git ignores the folder.
 const FOLDER: &str = "attacks/imported";
@@ -83,24 +82,19 @@ pub(super) fn replay(workspace: &Workspace, target: &str, id: &str) -> Result<()
     play(workspace, target, &path, &["--list-only", id])
 }
 
-/// The reference is built for release: its speed is the list's.
+/// Built for release: the speed of the programs is the list's.
 fn play(workspace: &Workspace, target: &str, list: &Path, more: &[&str]) -> Result<(), Failure> {
-    let own = target == "reference";
-    naive::build(workspace)?;
-    if own {
-        crate::bubblewrap::ensure(workspace)?;
-        let runtime = ["build", "--locked", "--release", "--package", "clawproof-runtime"];
-        workspace.cargo().args(runtime).run()?;
-    }
+    conformance::build(workspace)?;
     let mut suite: Program = workspace
-        .program("debug", "clawproof")
+        .program("release", "clawproof")
         .args(["run", "--target", target, "--list"])
         .arg(list)
         .args(more);
-    if own {
-        suite = suite.arg("--bin").arg(workspace.built("release", "clawproof-runtime"));
-    } else if target == "naive" {
-        suite = suite.arg("--bin").arg(workspace.at("conformance/subjects/naive.py"));
+    if target == "reference" {
+        crate::bubblewrap::ensure(workspace)?;
+    }
+    if let Some(program) = conformance::own_program(workspace, target) {
+        suite = suite.arg("--bin").arg(program);
     }
     suite.run()
 }
