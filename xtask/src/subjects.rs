@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use clawproof::target::binary::passable;
 use clawproof::target::manifest::{Manifest, Subject};
 
 use crate::bubblewrap;
@@ -156,6 +157,10 @@ fn install(workspace: &Workspace, known: &Known) -> Result<(), Failure> {
     let Known { manifest, subject, .. } = known;
     eprintln!("installing {} {} ({})", manifest.name, subject.version, subject.licence);
     let folder = folder(workspace, known);
+    if subject.program.is_some() {
+        // Before gigabytes are fetched into a place where nothing could be run.
+        passable(&folder).map_err(Failure::machine)?;
+    }
     std::fs::create_dir_all(&folder).map_err(io(format_args!("make {}", folder.display())))?;
     let lacking: Vec<&str> =
         subject.apt.iter().map(String::as_str).filter(|it| !there(it)).collect();

@@ -83,13 +83,7 @@ impl Program {
                 path.display()
             ));
         }
-        if let Some(closed) = closed_to_others(&path) {
-            return Err(format!(
-                "the target runs as another user, who may not pass {}: install subjects in a \
-                 folder that is open to others",
-                closed.display()
-            ));
-        }
+        passable(&path)?;
         let digest = sha256(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self { path, digest, _folder: None })
     }
@@ -137,6 +131,21 @@ fn open(path: &Path) -> std::io::Result<()> {
     path.metadata().map(|_| ())
 }
 
+/// Whether the user that a target runs as may come to a path, with or without anything there yet.
+///
+/// # Errors
+/// A sentence that names the folder that is closed, and what to do.
+pub fn passable(path: &Path) -> Result<(), String> {
+    match closed_to_others(path) {
+        None => Ok(()),
+        Some(closed) => Err(format!(
+            "the target runs as another user, who may not pass {0}: `chmod o+x {0}`, or clone into \
+             a folder that is open to others",
+            closed.display()
+        )),
+    }
+}
+
 /// The first folder above a path that the spare uid of a suite run by root may not pass.
 #[cfg(unix)]
 fn closed_to_others(path: &Path) -> Option<PathBuf> {
@@ -181,4 +190,27 @@ pub(super) fn on_path(name: &str) -> Option<PathBuf> {
     let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(&name)).find(|path| path.is_file())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_closed_folder_is_named_before_anything_is_put_into_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("not/there/yet");
+        let mode = |mode| std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(folder.path(), mode(0o700)).unwrap();
+        let found = passable(&below);
+        // Only the suite of root starts a target as somebody else.
+        assert_eq!(found.is_err(), crate::target::world::spare_uid().is_some());
+        if let Err(sentence) = found {
+            assert!(sentence.contains(&folder.path().display().to_string()), "{sentence}");
+        }
+        std::fs::set_permissions(folder.path(), mode(0o711)).unwrap();
+        assert_eq!(passable(&below), Ok(()));
+    }
 }
