@@ -54,7 +54,7 @@ impl Log {
         head.lock().map_err(unwritable)?;
         let link = segment::last(&folder).map_err(changed)?;
         let file = private(&segment::newest(&folder)).map_err(unwritable)?;
-        head.unlock().map_err(unwritable)?;
+        unlock(&head).map_err(unwritable)?;
         let first = link.records + 1;
         let lines = String::new();
         let mut log = Self { folder, file, head, link, first, length: 0, limit, lines };
@@ -106,7 +106,7 @@ impl Log {
     ) -> Result<T, Rejection> {
         self.head.lock().map_err(unwritable)?;
         let done = work(self);
-        self.head.unlock().map_err(unwritable)?;
+        unlock(&self.head).map_err(unwritable)?;
         done
     }
 
@@ -334,6 +334,17 @@ fn private(path: &Path) -> io::Result<File> {
 #[cfg(not(unix))]
 fn private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Gives a lock back. On Windows the standard library asks twice, for a shared lock too; Wine answers
+/// the second time, when nothing is locked any more, with "lock violation" where Windows says "not
+/// locked" (Wine bug 59711), which says no more than that the lock is gone.
+fn unlock(head: &File) -> io::Result<()> {
+    const LOCK_VIOLATION: i32 = 33;
+    match head.unlock() {
+        Err(error) if cfg!(windows) && error.raw_os_error() == Some(LOCK_VIOLATION) => Ok(()),
+        unlocked => unlocked,
+    }
 }
 
 /// Whether the path still names the open file: a log that was moved away is written by nobody.
