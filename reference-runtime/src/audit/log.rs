@@ -15,7 +15,7 @@ use super::{
     encode::Middle,
     segment,
 };
-use crate::requirement;
+use crate::{private, requirement};
 
 const UNWRITABLE: &str = "the audit log cannot be written";
 /// Room for lines that is kept from one batch to the next, in bytes.
@@ -50,10 +50,10 @@ impl Log {
     pub(super) fn open(state: &Path, limit: u64) -> Result<Self, Rejection> {
         let folder = state.join("audit");
         create_folder(&folder).map_err(unwritable)?;
-        let head = private(&folder.join("head")).map_err(unwritable)?;
+        let head = own(&folder.join("head")).map_err(unwritable)?;
         head.lock().map_err(unwritable)?;
         let link = segment::last(&folder).map_err(changed)?;
-        let file = private(&segment::newest(&folder)).map_err(unwritable)?;
+        let file = own(&segment::newest(&folder)).map_err(unwritable)?;
         unlock(&head).map_err(unwritable)?;
         let first = link.records + 1;
         let lines = String::new();
@@ -121,27 +121,26 @@ impl Log {
         self.file.sync_data()?;
         let newest = segment::newest(&self.folder);
         fs::rename(&newest, segment::closed(&self.folder, self.first))?;
-        self.file = private(&newest)?;
+        self.file = own(&newest)?;
         (self.first, self.length) = (self.link.records + 1, 0);
-        #[cfg(unix)]
-        File::open(&self.folder)?.sync_all()?;
-        Ok(())
+        private::sync_folder(&self.folder)
     }
 
     /// Reads what others appended, and checks that nobody took the files away or cut them.
     fn catch_up(&mut self, promised: Option<&Link>) -> Result<(), Rejection> {
         let newest = segment::newest(&self.folder);
         loop {
-            let metadata = self.file.metadata().map_err(unwritable)?;
-            let current = same_file(&metadata, &newest);
-            if !current && !same_file(&metadata, &segment::closed(&self.folder, self.first)) {
+            let length = self.file.metadata().map_err(unwritable)?.len();
+            // A log that was moved away is written by nobody.
+            let current = private::names(&newest, &self.file);
+            if !current && !private::names(&segment::closed(&self.folder, self.first), &self.file) {
                 let cause = format!("{} is not the file that was opened", newest.display());
                 return Err(requirement::ERROR_DENY.refuse(UNWRITABLE, cause));
             }
-            if metadata.len() < self.length {
+            if length < self.length {
                 return Err(changed(missing_end(&self.link)));
             }
-            if metadata.len() > self.length || promised.is_some() {
+            if length > self.length || promised.is_some() {
                 self.read_on(promised, current)?;
             }
             if current {
@@ -150,8 +149,8 @@ impl Log {
             // Another process closed the segment: on with the next.
             (self.first, self.length) = (self.link.records + 1, 0);
             let next = segment::closed(&self.folder, self.first);
-            self.file = if next.exists() { private(&next) } else { private(&newest) }
-                .map_err(unwritable)?;
+            self.file =
+                if next.exists() { own(&next) } else { own(&newest) }.map_err(unwritable)?;
         }
         match promised {
             Some(promised) if promised.records > self.link.records => {
@@ -299,41 +298,20 @@ fn write_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     file.write_all(bytes)
 }
 
-#[cfg(unix)]
 fn create_folder(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    match fs::DirBuilder::new().recursive(false).mode(0o700).create(folder) {
+    match private::create_folder(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let metadata = fs::symlink_metadata(folder)?;
-            if metadata.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
+            private::open_folder(folder).map(drop)
         }
         made => made,
     }
 }
 
-#[cfg(not(unix))]
-fn create_folder(folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)
-}
-
-#[cfg(unix)]
-fn private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
-        .open(path)?;
+fn own(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false);
+    let file = private::open(options, path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
-}
-
-#[cfg(not(unix))]
-fn private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
 /// Gives a lock back. On Windows the standard library asks twice, for a shared lock too; Wine answers
@@ -345,17 +323,4 @@ fn unlock(head: &File) -> io::Result<()> {
         Err(error) if cfg!(windows) && error.raw_os_error() == Some(LOCK_VIOLATION) => Ok(()),
         unlocked => unlocked,
     }
-}
-
-/// Whether the path still names the open file: a log that was moved away is written by nobody.
-#[cfg(unix)]
-fn same_file(open: &fs::Metadata, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    fs::symlink_metadata(path)
-        .is_ok_and(|named| (named.dev(), named.ino()) == (open.dev(), open.ino()))
-}
-
-#[cfg(not(unix))]
-fn same_file(_: &fs::Metadata, path: &Path) -> bool {
-    path.exists()
 }

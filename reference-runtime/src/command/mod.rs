@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use clawproof_runtime::audit::Rejection;
 use clawproof_runtime::config::Config;
-use clawproof_runtime::sandbox;
+use clawproof_runtime::{private, sandbox};
 
 /// An agent runtime in which five layers of defence are real.
 #[derive(Parser)]
@@ -132,11 +132,7 @@ impl State {
     /// The folder, made for its owner alone where it does not exist.
     pub(crate) fn make(&self) -> Result<PathBuf, Failure> {
         let path = self.path()?;
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path).map_err(|error| {
+        private::create_folders(&path).map_err(|error| {
             Failure::Failed(format!("the state folder {} cannot be made: {error}", path.display()))
         })?;
         Ok(path)

@@ -99,7 +99,9 @@ pub(crate) fn run(mode: Mode, mut passwords: Passwords) -> Result<ExitCode, Fail
             let changes = Changes::of(&state)?;
             let vault = Vault::open(&changes.state, passwords.master()?)?;
             let sealed = vault.export(passwords.second("a password for the file", true)?)?;
-            save(&file, &sealed)?;
+            clawproof_runtime::private::create(&file)
+                .and_then(|mut open| open.write_all(&sealed).and_then(|()| open.sync_all()))
+                .map_err(|error| unusable(&file, &error))?;
             changes.record("vault.export", &format!("{} bytes", sealed.len()))?;
         }
         Mode::Import { state, file } => {
@@ -117,18 +119,6 @@ pub(crate) fn run(mode: Mode, mut passwords: Passwords) -> Result<ExitCode, Fail
 
 fn unusable(file: &Path, error: &std::io::Error) -> Failure {
     Failure::Asked(format!("{} cannot be used: {error}", file.display()))
-}
-
-/// A new file for the owner alone.
-fn save(file: &Path, content: &[u8]) -> Result<(), Failure> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(file)
-        .and_then(|mut open| open.write_all(content).and_then(|()| open.sync_all()))
-        .map_err(|error| unusable(file, &error))
 }
 
 fn secret() -> Result<ApiKey, Failure> {

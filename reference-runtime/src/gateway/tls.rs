@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
-use crate::config;
+use crate::{config, private};
 
 /// A PEM file larger than this is refused: bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -63,12 +63,9 @@ fn read(path: &Path, secret: bool) -> io::Result<Zeroizing<Vec<u8>>> {
     if !metadata.is_file() || metadata.len() > MAX_FILE {
         return Err(named(io::Error::other("it is not a file of a sane size")));
     }
-    #[cfg(unix)]
-    if secret && std::os::unix::fs::MetadataExt::mode(&metadata) & 0o077 != 0 {
+    if secret && !private::is_closed(&file).map_err(named)? {
         return Err(named(io::Error::other("the key is open to other users (it wants mode 0600)")));
     }
-    #[cfg(not(unix))]
-    let _ = secret;
     // As large as it may get at once: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_FILE).unwrap_or(0)));
     file.take(MAX_FILE).read_to_end(&mut bytes).map_err(named)?;

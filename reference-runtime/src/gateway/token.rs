@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::audit::Subject;
+use crate::private;
 
 const FILE: &str = "tokens.json";
 const LOCK: &str = "tokens.lock";
@@ -205,7 +206,7 @@ impl Tokens {
 
     /// Reads, changes and writes the file under a lock; `change` says whether to write.
     fn change(&self, change: impl FnOnce(&mut Vec<Record>) -> bool) -> io::Result<bool> {
-        let mut lock = fd_lock::RwLock::new(private(
+        let mut lock = fd_lock::RwLock::new(private::open(
             OpenOptions::new().read(true).write(true).create(true).truncate(false),
             &self.folder.join(LOCK),
         )?);
@@ -217,18 +218,18 @@ impl Tokens {
         let mut random = [0_u8; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let temporary = self.folder.join(format!("{FILE}.{}", hex::encode(random)));
-        let mut file = private(OpenOptions::new().write(true).create_new(true), &temporary)?;
+        let mut file = private::create(&temporary)?;
         let written = serde_json::to_vec_pretty(&records)
             .map_err(io::Error::other)
             .and_then(|bytes| file.write_all(&bytes))
-            .and_then(|()| file.sync_all())
-            .and_then(|()| fs::rename(&temporary, self.folder.join(FILE)));
+            .and_then(|()| file.sync_all());
+        drop(file);
+        let written = written.and_then(|()| fs::rename(&temporary, self.folder.join(FILE)));
         if let Err(error) = written {
             let _ = fs::remove_file(&temporary);
             return Err(error);
         }
-        #[cfg(unix)]
-        File::open(&self.folder)?.sync_all()?;
+        private::sync_folder(&self.folder)?;
         Ok(true)
     }
 }
@@ -329,20 +330,10 @@ impl Opened {
     }
 }
 
-/// Opens a file for its owner alone, from the first byte on, and never through a link.
-fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-    }
-    options.open(path)
-}
-
 /// The records and the file that they are from, or `None` where there is no file. A file that
 /// others may read or write, or that is a link, is refused.
 fn read(path: &Path) -> io::Result<Option<(Vec<Record>, Opened)>> {
-    let file = match private(OpenOptions::new().read(true), path) {
+    let file = match private::open(OpenOptions::new().read(true), path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -350,8 +341,7 @@ fn read(path: &Path) -> io::Result<Option<(Vec<Record>, Opened)>> {
     // Stamped before it is read: what is written in between makes it another one.
     let opened = Opened::new(file.try_clone()?)?;
     let metadata = file.metadata()?;
-    #[cfg(unix)]
-    if std::os::unix::fs::MetadataExt::mode(&metadata) & 0o077 != 0 {
+    if !private::is_closed(&file)? {
         return Err(io::Error::other("the token file is open to other users (it wants mode 0600)"));
     }
     if !metadata.is_file() || metadata.len() > MAX_FILE {

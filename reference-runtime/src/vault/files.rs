@@ -1,14 +1,15 @@
-//! Private files: who may read them, and how one replaces another as a whole. It must never follow
-//! a link or create a file that is open to others for even a moment.
+//! The vault's files: whether they are the owner's alone, and how one replaces another as a whole. It
+//! must never follow a link or create a file that is open to others for even a moment.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use crate::{
     audit::Rejection,
+    private,
     requirement::{self, Requirement},
 };
 
@@ -30,27 +31,33 @@ impl From<io::Error> for Unread {
 /// Creates the folder (0700) or checks the one that is there.
 pub(super) fn folder(path: &Path) -> Result<(), Rejection> {
     let failed = |error: io::Error| deny(format!("{}: {error}", path.display()));
-    match system::create_folder(path) {
+    let made = if requirement::VAULT_PERMISSIONS.enforced() {
+        private::create_folder(path)
+    } else {
+        fs::create_dir(path)
+    };
+    match made {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
         _ => {}
     }
-    let metadata = fs::symlink_metadata(path).map_err(failed)?;
-    requirement::VAULT_PERMISSIONS.check(
-        metadata.is_dir() && system::is_private(&metadata),
-        NOT_PRIVATE,
-        || format!("{} is a link, or open to others", path.display()),
-    )
+    let owners = match private::open_folder(path) {
+        Ok(folder) => private::is_owners(&folder).map_err(failed)?,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => false,
+        Err(error) => return Err(failed(error)),
+    };
+    requirement::VAULT_PERMISSIONS
+        .check(owners, NOT_PRIVATE, || format!("{} is a link, or open to others", path.display()))
 }
 
 /// Reads a private regular file of at most `longest` bytes; a longer one is cut one byte later.
 pub(super) fn read(path: &Path, longest: usize) -> Result<Vec<u8>, Unread> {
-    let file = match system::open(path) {
-        Err(error) if system::is_link(&error) => return Err(Unread::Refused(not_private(path))),
+    let file = match open(OpenOptions::new().read(true), path) {
+        Err(error) if private::is_link(&error) => return Err(Unread::Refused(not_private(path))),
         opened => opened?,
     };
-    let metadata = file.metadata()?;
-    let private = system::is_private(&metadata) && system::is_single(&metadata);
-    if !metadata.is_file() || (!private && requirement::VAULT_PERMISSIONS.enforced()) {
+    let owners = !requirement::VAULT_PERMISSIONS.enforced()
+        || (private::is_owners(&file)? && private::is_single(&file)?);
+    if !file.metadata()?.is_file() || !owners {
         return Err(Unread::Refused(not_private(path)));
     }
     let mut content = Vec::new();
@@ -100,8 +107,12 @@ impl Staged {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| deny(error.to_string()))?;
         let staged = path.with_extension(format!("{}.{ending}", hex::encode(random)));
-        let written = system::create(&staged, true)
-            .and_then(|mut file| io::Write::write_all(&mut file, content));
+        let made = if requirement::VAULT_PERMISSIONS.enforced() {
+            private::create(&staged)
+        } else {
+            File::create_new(&staged)
+        };
+        let written = made.and_then(|mut file| io::Write::write_all(&mut file, content));
         written.map_err(|error| failed(&staged, &error))?;
         self.files.push((staged, path));
         Ok(())
@@ -111,7 +122,7 @@ impl Staged {
     pub(super) fn flush(&self) -> Result<(), Rejection> {
         let Some((first, _)) = self.files.first() else { return Ok(()) };
         let all: Vec<&Path> = self.files.iter().map(|(staged, _)| staged.as_path()).collect();
-        system::flush(&all).map_err(|error| failed(first, &error))
+        flush(&all).map_err(|error| failed(first, &error))
     }
 
     /// From here on they count, and are no longer removed where they do not reach their places.
@@ -151,7 +162,7 @@ pub(super) fn remove(path: &Path) -> Result<bool, Rejection> {
 pub(super) fn lock(folder: &Path) -> Result<File, Rejection> {
     let path = folder.join("lock");
     let failed = |error: io::Error| deny(format!("{}: {error}", path.display()));
-    let file = system::create(&path, false).map_err(failed)?;
+    let file = kept(&path).map_err(failed)?;
     if requirement::VAULT_CRASH_SAFE.enforced() {
         file.lock().map_err(failed)?;
     }
@@ -170,7 +181,7 @@ pub(super) fn sync_names(path: &Path) -> Result<(), Rejection> {
 
 /// Where `vault.crash-safe` is knocked out: the old record is gone before the new one stands.
 fn in_place(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = system::create(path, false)?;
+    let mut file = kept(path)?;
     file.set_len(0)?;
     for piece in content.chunks(32) {
         io::Write::write_all(&mut file, piece)?;
@@ -179,8 +190,33 @@ fn in_place(path: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// A file that is there, or is made in the vault's folder, whose privacy it has.
+fn kept(path: &Path) -> io::Result<File> {
+    open(OpenOptions::new().write(true).create(true).truncate(false), path)
+}
+
+fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    if requirement::VAULT_PERMISSIONS.enforced() {
+        private::open(options, path)
+    } else {
+        options.open(path)
+    }
+}
+
+/// Flushes files and their names: one call for the whole file system where Linux has it and it is
+/// cheaper than a call for each file.
+fn flush(files: &[&Path]) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if files.len() > 1
+        && let Some(first) = files.first()
+    {
+        return Ok(rustix::fs::syncfs(File::open(first)?)?);
+    }
+    files.iter().try_for_each(|path| OpenOptions::new().write(true).open(path)?.sync_all())
+}
+
 fn sync_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    path.parent().map_or(Ok(()), private::sync_folder)
 }
 
 fn not_private(path: &Path) -> Rejection {
@@ -195,113 +231,4 @@ fn failed(path: &Path, error: &io::Error) -> Rejection {
 fn deny(cause: String) -> Rejection {
     const DENY: Requirement = requirement::ERROR_DENY;
     DENY.refuse("the vault cannot be used", cause)
-}
-
-#[cfg(unix)]
-mod system {
-    use std::{
-        fs::{DirBuilder, File, Metadata, OpenOptions},
-        io,
-        os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-        path::Path,
-    };
-
-    use rustix::{fs::OFlags, io::Errno, process::geteuid};
-
-    use crate::requirement;
-
-    pub(super) fn create_folder(path: &Path) -> io::Result<()> {
-        let mode = if requirement::VAULT_PERMISSIONS.enforced() { 0o700 } else { 0o755 };
-        DirBuilder::new().mode(mode).create(path)
-    }
-
-    pub(super) fn open(path: &Path) -> io::Result<File> {
-        OpenOptions::new().read(true).custom_flags(unfollowed()).open(path)
-    }
-
-    /// Creates with the final mode: no window, and a umask can only take more away.
-    pub(super) fn create(path: &Path, new: bool) -> io::Result<File> {
-        let mode = if requirement::VAULT_PERMISSIONS.enforced() { 0o600 } else { 0o644 };
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .create_new(new)
-            .mode(mode)
-            .custom_flags(unfollowed())
-            .open(path)
-    }
-
-    /// Nobody but the owner, who is this user, may do anything.
-    pub(super) fn is_private(metadata: &Metadata) -> bool {
-        metadata.mode() & 0o077 == 0 && metadata.uid() == geteuid().as_raw()
-    }
-
-    /// A second name could stand in a folder that others can read.
-    pub(super) fn is_single(metadata: &Metadata) -> bool {
-        metadata.nlink() == 1
-    }
-
-    /// Flushes files and their names: one call for the whole file system where Linux has it and it
-    /// is cheaper than a call for each file.
-    pub(super) fn flush(files: &[&Path]) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        if files.len() > 1
-            && let Some(first) = files.first()
-        {
-            return Ok(rustix::fs::syncfs(File::open(first)?)?);
-        }
-        files.iter().try_for_each(|path| File::open(path)?.sync_all())
-    }
-
-    pub(super) fn is_link(error: &io::Error) -> bool {
-        error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
-    }
-
-    fn unfollowed() -> i32 {
-        let follow = OFlags::NONBLOCK;
-        let flags = if requirement::VAULT_PERMISSIONS.enforced() {
-            follow | OFlags::NOFOLLOW
-        } else {
-            follow
-        };
-        i32::try_from(flags.bits()).unwrap_or_default()
-    }
-}
-
-/// Elsewhere nobody can say yet who may read a file: so nothing is private.
-#[cfg(not(unix))]
-mod system {
-    use std::{
-        fs::{File, Metadata},
-        io,
-        path::Path,
-    };
-
-    pub(super) fn create_folder(_: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    pub(super) fn open(_: &Path) -> io::Result<File> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    pub(super) fn create(_: &Path, _: bool) -> io::Result<File> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    pub(super) fn flush(_: &[&Path]) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    pub(super) fn is_private(_: &Metadata) -> bool {
-        false
-    }
-
-    pub(super) fn is_single(_: &Metadata) -> bool {
-        false
-    }
-
-    pub(super) fn is_link(_: &io::Error) -> bool {
-        false
-    }
 }

@@ -113,11 +113,12 @@ fn scripts(
         ),
     )?;
     // The first program starts services, which would keep a test's output open: a throw-away one
-    // comes first, with its output closed.
+    // comes first, with its output closed. Wine makes access lists of the modes of files: what a user
+    // of Windows makes in his own folders is his alone.
     place.script(
         "run-wine",
         &format!(
-            "#!/bin/sh\n. {}\nexec 9>{}; flock 9\n\
+            "#!/bin/sh\numask 077\n. {}\nexec 9>{}; flock 9\n\
              {wine} cmd.exe /c exit 0 </dev/null >/dev/null 2>&1 9>&- || :\n\
              exec 9>&-\nexec {wine} \"$@\"\n",
             quote(&environment),
@@ -191,7 +192,9 @@ impl Wine {
             .args(verb)
             .args(["--locked", "--no-fail-fast", "--target", GNU.triple])
             .args(SHIPPED)
-            .args(only);
+            .args(only)
+            // Inside there is no cargo that insta could ask where its snapshots stand.
+            .env("INSTA_WORKSPACE_ROOT", workspace.root());
         eprintln!("$ {cargo}   (what it prints comes at its end)");
         let heard = cargo.hear()?;
         eprint!("{}{}", heard.out, heard.err);
