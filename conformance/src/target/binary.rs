@@ -90,7 +90,7 @@ impl Program {
 
     /// Copies the program, and what of `with` stands beside it.
     fn copy(found: &Path, with: &[String]) -> std::io::Result<Self> {
-        let base = std::env::temp_dir().canonicalize()?;
+        let base = dunce::canonicalize(std::env::temp_dir())?;
         let folder = tempfile::Builder::new()
             .prefix(&format!("cb-{}-", std::process::id()))
             .tempdir_in(base)?;

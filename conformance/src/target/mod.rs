@@ -3,6 +3,7 @@
 
 pub mod binary;
 mod commands;
+mod group;
 pub mod host;
 pub mod instance;
 pub mod manifest;

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use super::group::Group;
+
 /// Bytes kept of the beginning of a stream.
 const HEAD_LIMIT: usize = 4_000_000;
 /// Bytes kept of its end.
@@ -93,6 +95,7 @@ impl Drop for Reader {
 pub struct Process {
     child: Child,
     pid: u32,
+    group: Group,
     /// Standard output.
     pub stdout: Capture,
     /// Standard error.
@@ -110,7 +113,8 @@ impl Process {
         let (stdout, stderr) = (Capture::default(), Capture::default());
         let readers = [stdout.follow(child.stdout.take()), stderr.follow(child.stderr.take())];
         let pid = child.id().unwrap_or_default();
-        Ok(Self { child, pid, stdout, stderr, readers })
+        let group = Group::of(&child);
+        Ok(Self { child, pid, group, stdout, stderr, readers })
     }
 
     /// Starts a command with the standard streams that it was given: nothing is captured.
@@ -121,8 +125,9 @@ impl Process {
     pub fn detached(command: &mut Command) -> std::io::Result<Self> {
         let child = command.spawn()?;
         let pid = child.id().unwrap_or_default();
+        let group = Group::of(&child);
         let (stdout, stderr) = (Capture::default(), Capture::default());
-        Ok(Self { child, pid, stdout, stderr, readers: [None, None] })
+        Ok(Self { child, pid, group, stdout, stderr, readers: [None, None] })
     }
 
     /// Starts a command that is spoken to on its standard input and output; only its standard
@@ -139,7 +144,8 @@ impl Process {
         let (stdout, stderr) = (Capture::default(), Capture::default());
         let readers = [None, stderr.follow(child.stderr.take())];
         let pid = child.id().unwrap_or_default();
-        Ok((Self { child, pid, stdout, stderr, readers }, input, output))
+        let group = Group::of(&child);
+        Ok((Self { child, pid, group, stdout, stderr, readers }, input, output))
     }
 
     /// Its process id, which is its group's id as well.
@@ -155,7 +161,8 @@ impl Process {
 
     /// Kills the group and waits for the process.
     pub async fn kill(&mut self) {
-        kill_group(self.pid);
+        self.group.kill();
+        let _ = self.child.start_kill();
         let _ = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
     }
 
@@ -167,7 +174,7 @@ impl Process {
 
     /// Asks it to end (SIGTERM), kills it after `grace`; says how it ended.
     pub async fn stop(&mut self, grace: Duration) -> Option<ExitStatus> {
-        terminate(self.pid);
+        self.group.terminate();
         let waited = tokio::time::timeout(grace, self.child.wait()).await;
         let status = waited.ok().and_then(Result::ok);
         self.kill().await;
@@ -192,7 +199,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.ended().is_none() {
-            kill_group(self.pid);
+            self.group.kill();
         }
     }
 }
@@ -248,7 +255,7 @@ pub async fn run(
     };
     let status = tokio::time::timeout(limit, work).await;
     let timed_out = status.is_err();
-    kill_group(process.pid);
+    process.group.kill();
     Ok(Ended {
         code: status.ok().flatten().and_then(|status| status.code()),
         stdout: process.stdout.bytes(),
@@ -257,31 +264,6 @@ pub async fn run(
         timed_out,
     })
 }
-
-#[cfg(unix)]
-fn signal_group(pid: u32, signal: rustix::process::Signal) {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    if let Some(pid) = pid {
-        // Gone already is what we want.
-        let _ = rustix::process::kill_process_group(pid, signal);
-    }
-}
-
-#[cfg(unix)]
-fn kill_group(pid: u32) {
-    signal_group(pid, rustix::process::Signal::KILL);
-}
-
-#[cfg(unix)]
-fn terminate(pid: u32) {
-    signal_group(pid, rustix::process::Signal::TERM);
-}
-
-#[cfg(not(unix))]
-fn kill_group(_pid: u32) {}
-
-#[cfg(not(unix))]
-fn terminate(_pid: u32) {}
 
 /// The live processes whose folder, program, arguments or environment name this world (Linux;
 /// elsewhere none are found). Zombies are left out.

@@ -95,7 +95,7 @@ impl World {
     }
 
     fn owned(owner: Option<u32>, drops: bool, base: &Path) -> Result<Self, WorldError> {
-        let base = base.canonicalize().map_err(WorldError::new("resolve", base))?;
+        let base = dunce::canonicalize(base).map_err(WorldError::new("resolve", base))?;
         let mut builder = tempfile::Builder::new();
         let prefix = format!("cw-{}-", std::process::id());
         builder.prefix(&prefix);
@@ -293,6 +293,14 @@ impl World {
             .kill_on_drop(true);
         #[cfg(unix)]
         command.process_group(0);
+        // Without the first no program has sockets; the others say home and TMPDIR in its words.
+        #[cfg(windows)]
+        if let Some(root) = std::env::var_os("SystemRoot") {
+            command.env("SystemRoot", root);
+            for name in ["USERPROFILE", "TEMP", "TMP"] {
+                command.env(name, self.home());
+            }
+        }
         command
     }
 }

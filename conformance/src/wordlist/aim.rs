@@ -70,7 +70,7 @@ fn around<'a>(bytes: &'a [u8], wanted: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
 /// The place outside the workspace that a program without any defence would open for a line.
 pub(super) fn reached(workspace: &Path, payload: &[u8]) -> Option<PathBuf> {
     let path = workspace.join(path_of(payload)?);
-    let place = path.canonicalize().ok()?;
+    let place = dunce::canonicalize(path).ok()?;
     (!place.starts_with(workspace)).then_some(place)
 }
 

@@ -256,8 +256,10 @@ pub(crate) async fn play_on(
     results
 }
 
+/// All of them; what is injected into commands is in the words of a shell that Windows has not.
 fn records() -> Vec<String> {
-    corpus().records.iter().map(|record| record.id.clone()).collect()
+    let ids = corpus().records.into_iter().map(|record| record.id);
+    ids.filter(|id| cfg!(unix) || !id.starts_with("CI-")).collect()
 }
 
 /// `id: reason` of every case with that verdict.
@@ -293,6 +295,9 @@ async fn the_same_target_without_its_defences_fails() {
         "CI-001.002",
         "TC-001.002",
     ] {
+        if cfg!(windows) && case.starts_with("CI-") {
+            continue;
+        }
         assert!(names.contains(&case), "{case} did not fail: {results:#?}");
     }
     assert_eq!(results.exit(), Exit::Failed);

@@ -74,7 +74,8 @@ mod tests {
     fn a_second_name_and_another_file_under_the_name_are_seen() {
         let top = tempfile::tempdir().unwrap();
         let (path, second) = (top.path().join("file"), top.path().join("second"));
-        let file = create(&path).unwrap();
+        create(&path).unwrap();
+        let file = open(OpenOptions::new().read(true), &path).unwrap();
         assert!(is_single(&file).unwrap() && names(&path, &file));
         fs::hard_link(&path, &second).unwrap();
         assert!(!is_single(&file).unwrap() && names(&second, &file));

@@ -193,7 +193,18 @@ impl Workspace {
         } else {
             File::open_ambient_with(self.root.join(path.as_path()), &options, ambient_authority())
         };
+        #[cfg(windows)]
+        let file = file.map_err(|error| self.named_rightly(path, error));
         file.map(|file| Unseen { file: file.into_std(), path }).map_err(failed)
+    }
+
+    /// Windows says "access denied" where a folder is opened as a file.
+    #[cfg(windows)]
+    fn named_rightly(&self, path: &RelativePath, error: io::Error) -> io::Error {
+        let denied = error.kind() == io::ErrorKind::PermissionDenied;
+        let by_system = error.raw_os_error().is_some();
+        let folder = || self.folder.metadata(path.as_path()).is_ok_and(|found| found.is_dir());
+        if denied && by_system && folder() { io::ErrorKind::IsADirectory.into() } else { error }
     }
 
     /// Opens a path of one name that is no link: it stands in the open folder itself, so there is

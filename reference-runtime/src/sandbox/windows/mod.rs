@@ -215,14 +215,12 @@ fn environment(workspace: &Path) -> Vec<(String, String)> {
 fn workspace(asked: &Path) -> Result<PathBuf, Refusal> {
     const PUBLIC: &str = "the workspace cannot be used, so no tool runs";
     let refuse = |cause: String| Refusal::new(PUBLIC, cause);
-    let found =
-        asked.canonicalize().map_err(|error| refuse(format!("{}: {error}", asked.display())))?;
-    let text = found.to_string_lossy();
-    let plain = match text.strip_prefix(r"\\?\") {
-        Some(rest) if !rest.starts_with("UNC") => PathBuf::from(rest),
-        Some(_) => return Err(refuse(format!("{text} is on another machine"))),
-        None => found.clone(),
-    };
+    let plain = dunce::canonicalize(asked)
+        .map_err(|error| refuse(format!("{}: {error}", asked.display())))?;
+    // What has no plain form is on another machine, or too long for the programs of the system.
+    if plain.to_string_lossy().starts_with(r"\\") {
+        return Err(refuse(format!("{} has no plain path on this machine", plain.display())));
+    }
     let root = env::var_os("SystemRoot").map(PathBuf::from);
     let in_system = root.is_some_and(|root| plain.starts_with(root));
     if !fs::metadata(&plain).is_ok_and(|data| data.is_dir())
