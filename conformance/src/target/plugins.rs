@@ -151,7 +151,7 @@ mod tests {
     fn plugins() -> Plugins {
         toml::from_str(
             "folder = \"${HOME}/p/${NAME}\"\nlist = \"/a/plugins\"\n\
-             tool = '{\"name\":\"${TOOL}\"}'\nentry = '{\"at\":\"${PLUGIN}\",\"may\":${GRANTS}}'\n\
+             tool = '{\"name\":\"${TOOL}\"}'\nentry = '{\"at\":\"${PLUGIN|escape}\",\"may\":${GRANTS}}'\n\
              [files]\n\"x.json\" = '[${TOOLS}]'\n[grants]\nread = \"fs.read\"\n\
              [protocol]\ncall = \"call\"\narguments = \"/params\"\nanswer = \"/text\"\n",
         )
@@ -173,7 +173,8 @@ mod tests {
         };
         let vars = plugins.vars(&vars, &install).unwrap();
         plugins.write(&world, &vars).unwrap();
-        let folder = world.home().join("p/one");
+        let folder = PathBuf::from(vars.text("PLUGIN"));
+        assert_eq!(folder, world.home().join("p/one"));
         let text = std::fs::read_to_string(folder.join("x.json")).unwrap();
         assert_eq!(text, r#"[{"name":"a"},{"name":"b"}]"#);
         let patch = plugins.patch(vec![plugins.entry(&vars).unwrap()]);

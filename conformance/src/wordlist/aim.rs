@@ -3,7 +3,8 @@
 //! open what a line names, but to look into regular files for something to recognise them by.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
 
 use crate::target::process::contains;
 
@@ -25,6 +26,9 @@ const HOST_FILES: &[&str] = &[
     "/etc/shadow",
     "/proc/version",
     "/proc/cpuinfo",
+    "C:/Windows/system.ini",
+    "C:/Windows/win.ini",
+    "C:/Windows/System32/drivers/etc/hosts",
 ];
 /// The most files that are looked into, and the largest.
 const MOST_FILES: usize = 300;
@@ -33,9 +37,8 @@ const LARGEST: u64 = 1_000_000;
 /// A line aimed at the canary, in the spelling of its own separator; none where it names no file
 /// that can be exchanged.
 pub(super) fn aimed(payload: &[u8], canary: &Path) -> Option<Vec<u8>> {
-    let canary = canary.to_string_lossy();
-    let parts: Vec<&[u8]> =
-        canary.split('/').filter(|part| !part.is_empty()).map(str::as_bytes).collect();
+    let below = below_root(canary);
+    let parts: Vec<&[u8]> = below.iter().map(OsStr::as_encoded_bytes).collect();
     if let Some((before, after)) = around(payload, PLACEHOLDER) {
         return Some([before, &parts.join(b"/".as_slice()), after].concat());
     }
@@ -58,6 +61,11 @@ pub(super) fn aimed(payload: &[u8], canary: &Path) -> Option<Vec<u8>> {
     None
 }
 
+/// A path from its root on: a drive has no place inside a path.
+pub(super) fn below_root(path: &Path) -> PathBuf {
+    path.components().filter(|part| matches!(part, Component::Normal(_))).collect()
+}
+
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
@@ -77,7 +85,7 @@ pub(super) fn reached(workspace: &Path, payload: &[u8]) -> Option<PathBuf> {
 #[cfg(unix)]
 fn path_of(payload: &[u8]) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStrExt as _;
-    Some(PathBuf::from(std::ffi::OsStr::from_bytes(payload)))
+    Some(PathBuf::from(OsStr::from_bytes(payload)))
 }
 
 #[cfg(not(unix))]

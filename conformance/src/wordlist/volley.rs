@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::aim::Marks;
+use super::aim::{Marks, below_root};
 use crate::corpus::Surface;
 use crate::scenario::corpus::path_call;
 use crate::scenario::{Target, Trouble};
@@ -119,10 +119,10 @@ fn results(messages: &[Value], ids: &[String]) -> Vec<Option<String>> {
 /// a folder above the world. They are taken away, with the folders made for them.
 fn astray(world: &World, mark: &str) -> Vec<String> {
     let canary = world.canary_file();
-    let below = canary.strip_prefix("/").unwrap_or(&canary);
+    let below = below_root(&canary);
     let mut found = Vec::new();
     for above in world.root().ancestors().skip(1).filter(|above| above.parent().is_some()) {
-        let place = above.join(below);
+        let place = above.join(&below);
         if std::fs::read_to_string(&place).is_ok_and(|text| text.contains(mark)) {
             found.push(format!("created {}", place.display()));
             remove_upward(&place, above);

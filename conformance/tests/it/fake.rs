@@ -373,8 +373,8 @@ fn place(workspace: &Path, given: &str, naive: bool) -> Result<PathBuf, String> 
         return Err("path refused".into());
     }
     let parent =
-        path.parent().unwrap_or(&path).canonicalize().map_err(|error| error.to_string())?;
-    let real = path.canonicalize().unwrap_or(parent);
+        dunce::canonicalize(path.parent().unwrap_or(&path)).map_err(|error| error.to_string())?;
+    let real = dunce::canonicalize(&path).unwrap_or(parent);
     if real.starts_with(workspace) { Ok(path) } else { Err("path refused".into()) }
 }
 

@@ -295,7 +295,8 @@ async fn the_same_target_without_its_defences_fails() {
         "CI-001.002",
         "TC-001.002",
     ] {
-        if cfg!(windows) && case.starts_with("CI-") {
+        // No such shell there, and links are an administrator's.
+        if cfg!(windows) && (case.starts_with("CI-") || case == "PT-001.005") {
             continue;
         }
         assert!(names.contains(&case), "{case} did not fail: {results:#?}");

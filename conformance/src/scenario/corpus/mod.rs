@@ -34,7 +34,11 @@ use super::{Target, Trouble};
 const CASE_LIMIT: Duration = Duration::from_secs(60);
 
 /// System files that a sandbox commonly shows; the first that exists is HOSTFILE.
-const HOST_FILES: &[&str] = &["/usr/lib/os-release", "/etc/os-release", "/etc/hosts"];
+const HOST_FILES: &[&str] = if cfg!(windows) {
+    &[r"C:\Windows\system.ini", r"C:\Windows\System32\drivers\etc\hosts"]
+} else {
+    &["/usr/lib/os-release", "/etc/os-release", "/etc/hosts"]
+};
 
 /// What one case led to.
 #[derive(Clone, Debug)]
@@ -151,7 +155,10 @@ pub(crate) fn reset(target: &Target) -> Result<(), Trouble> {
     world.clear_workspace()?;
     let kept = [world.workspace(), world.state(), world.home(), world.bin(), world.outside()];
     for folder in [world.root().to_owned(), world.outside()] {
-        for path in std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()) {
+        let entries = std::fs::read_dir(&folder);
+        let entries = entries
+            .map_err(|error| Trouble::Harness(format!("read {}: {error}", folder.display())))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
             let folder = !path.is_symlink() && path.is_dir();
             if !kept.contains(&path) {
                 let removed = if folder {
@@ -159,7 +166,9 @@ pub(crate) fn reset(target: &Target) -> Result<(), Trouble> {
                 } else {
                     std::fs::remove_file(&path)
                 };
-                removed?;
+                removed.map_err(|error| {
+                    Trouble::Harness(format!("remove {}: {error}", path.display()))
+                })?;
             }
         }
     }
