@@ -64,7 +64,7 @@ mod tests {
         let open_to_all = std::path::PathBuf::from("/etc/passwd");
         #[cfg(windows)]
         let open_to_all = std::env::var_os("SystemRoot")
-            .map(|root| std::path::Path::new(&root).join("System32/kernel32.dll"))
+            .map(|root| Path::new(&root).join("System32/kernel32.dll"))
             .unwrap();
         let file = open(OpenOptions::new().read(true), &open_to_all).unwrap();
         assert!(!is_owners(&file).unwrap_or(false));

@@ -132,7 +132,6 @@ pub fn names(path: &Path, file: &File) -> bool {
 ///
 /// # Errors
 /// None.
-#[expect(clippy::unnecessary_wraps, reason = "the same shape on every system")]
 pub fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }

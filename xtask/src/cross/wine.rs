@@ -23,7 +23,7 @@ pub(super) const NOT_SHOWN: &[(&str, &str)] = &[
         "it accepts a job's processor time and counts none (the runtime's own is tested)",
     ),
     ("CPU rate", "it refuses the call"),
-    ("UI limits", "the runtime sets none: no safe crate that is kept up does (docs/platforms.md)"),
+    ("UI limits", "it accepts the call and limits nothing"),
     ("AppContainer", "it refuses the call, and so the runtime refuses every tool at a level"),
     ("probes inside", "it has no boundary that a probe could try; CI runs them on Windows"),
 ];

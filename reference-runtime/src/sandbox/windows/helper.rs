@@ -19,7 +19,7 @@ use win_custody::{Job, JobLimits, Launch, Process, anonymous_pipe};
 use super::{
     container::{Contained, Container},
     frame::{self, Kind},
-    lookup, measure, wide,
+    interface, lookup, measure, wide,
 };
 use crate::registry::protocol::MAX_CALL;
 
@@ -36,6 +36,8 @@ const DRAIN: Duration = Duration::from_millis(500);
 pub(super) struct Orders {
     /// None: no limit.
     pub(super) limits: Option<Limits>,
+    /// Whether the clipboard, desktops and windows of others are limited.
+    pub(super) interface: bool,
     /// End what is left behind.
     pub(super) reap: bool,
     /// None: the tool runs as this user does.
@@ -122,6 +124,9 @@ fn run(speaker: &Speaker) -> Result<(), String> {
     #[cfg(feature = "knockout")]
     if let Some(words) = &orders.knockout {
         crate::requirement::knockout::tell(words).map_err(|word| format!("no knockout {word}"))?;
+    }
+    if orders.interface {
+        interface::limit()?;
     }
     if orders.reap || orders.limits.is_some() {
         job_of(orders.limits, orders.reap)?;

@@ -33,13 +33,26 @@ const TOO_MUCH: usize = 128 << 20;
 pub(super) struct Found {
     /// The share of the processors was accepted.
     pub(super) cpu: bool,
+    /// Limits of the interface were accepted, and the other limits hold beside them.
+    pub(super) interface: bool,
 }
 
 impl Found {
     /// What is missing, one sentence each.
     pub(super) fn lacks(self) -> Vec<String> {
-        let cpu = "this system refuses a limit of the processor's share for a job";
-        if self.cpu { Vec::new() } else { vec![cpu.to_owned()] }
+        [
+            (self.cpu, "this system refuses a limit of the processor's share for a job"),
+            (
+                self.interface,
+                "the clipboard and the desktop are not limited by the job: this system refuses that \
+                 here, as it does where the runtime itself is in a job; an AppContainer has lower \
+                 integrity than what it would send messages to",
+            ),
+        ]
+        .into_iter()
+        .filter(|(held, _)| !held)
+        .map(|(_, sentence)| sentence.to_owned())
+        .collect()
     }
 }
 
@@ -68,19 +81,26 @@ impl Forbidden {
 pub(super) async fn measure(backend: &Backend) -> Result<Found, Refusal> {
     let refuse = |cause: String| Refusal::new(PUBLIC, cause);
     let heads = Heads::current();
-    if heads.res {
-        limits(backend).await.map_err(refuse)?;
+    let mut interface = heads.res;
+    if heads.res && limits(backend, true).await.is_err() {
+        // Told apart from limits that do not hold by trying without.
+        interface = false;
+        limits(backend, false).await.map_err(refuse)?;
     }
-    let with = prove(backend, Some(CPU_PERCENT)).await;
+    let with = prove(backend, Some(CPU_PERCENT), interface).await;
     match with {
-        Ok(()) => Ok(Found { cpu: true }),
-        // Told apart from a container that does not hold by trying without.
-        Err(_) => prove(backend, None).await.map(|()| Found { cpu: false }).map_err(refuse),
+        Ok(()) => Ok(Found { cpu: true, interface }),
+        // The same for a container that does not hold.
+        Err(_) => {
+            let without = prove(backend, None, interface).await;
+            without.map(|()| Found { cpu: false, interface }).map_err(refuse)
+        }
     }
 }
 
-async fn limits(backend: &Backend) -> Result<(), String> {
+async fn limits(backend: &Backend, interface: bool) -> Result<(), String> {
     let mut orders = backend.orders(&super::Work::Trial);
+    orders.interface = interface;
     orders.limits = Some(SMALL);
     orders.work = Work::Count;
     let ran = run_to_end(backend, &orders).await?;
@@ -91,7 +111,7 @@ async fn limits(backend: &Backend) -> Result<(), String> {
     }
 }
 
-async fn prove(backend: &Backend, cpu_percent: Option<u32>) -> Result<(), String> {
+async fn prove(backend: &Backend, cpu_percent: Option<u32>, interface: bool) -> Result<(), String> {
     let told = |error: std::io::Error| error.to_string();
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(told)?;
     let port = listener.local_addr().map_err(told)?.port();
@@ -102,6 +122,7 @@ async fn prove(backend: &Backend, cpu_percent: Option<u32>) -> Result<(), String
     fs::write(&file, b"untouched").map_err(told)?;
     let canary = Canary(file.clone());
     let mut orders = backend.orders(&super::Work::Trial);
+    orders.interface = interface;
     orders.contain = Some(Contain { network: false, write: true, cpu_percent });
     orders.work = Work::Prove(Forbidden { file: file.clone(), port });
     let ran = run_to_end(backend, &orders).await?;

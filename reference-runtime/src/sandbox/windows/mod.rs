@@ -5,6 +5,7 @@
 mod container;
 mod frame;
 mod helper;
+mod interface;
 mod lookup;
 mod measure;
 mod quote;
@@ -74,9 +75,6 @@ impl Backend {
     /// What a level that holds still lacks on this system, one sentence each.
     pub(super) fn lacks(&self) -> Vec<String> {
         let mut lacks = vec![
-            "the clipboard and the desktop are not limited by the job: no safe interface sets \
-             that; an AppContainer has lower integrity than what it would send messages to"
-                .to_owned(),
             "names that a user's programs trust later (.git\\config, hooks) are not protected in \
              the workspace"
                 .to_owned(),
@@ -121,6 +119,7 @@ impl Backend {
         });
         let mut orders = self.orders(&job.work);
         orders.contain = contain;
+        orders.interface = heads.res && found.as_ref().is_some_and(|found| found.interface);
         orders.limits = (heads.res && level != Level::None).then_some(LIMITS);
         orders.reap = plan.reap;
         orders.environment = plan.environment.is_some().then(|| environment(&self.workspace));
@@ -147,6 +146,7 @@ impl Backend {
     fn orders(&self, work: &Work) -> Orders {
         Orders {
             limits: None,
+            interface: false,
             reap: true,
             contain: None,
             environment: Some(environment(&self.workspace)),
