@@ -122,7 +122,7 @@ pub(super) fn as_text(output: &Value) -> String {
         shown.push_str(&format!("\n[exit code {code}]"));
     }
     for (field, what) in [
-        ("removed", "links out of the workspace or pipes that were taken away"),
+        ("removed", "names that are a danger to other programs and were taken away or put back"),
         ("sharedWithOutside", "files of the workspace that have another name outside"),
     ] {
         let names = output.get(field).and_then(Value::as_array).into_iter().flatten();

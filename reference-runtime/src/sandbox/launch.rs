@@ -170,7 +170,10 @@ fn finish(ran: &Ran, seconds: u64) -> ExitCode {
         eprintln!("the program cannot be executed: {missing}");
     }
     for path in &ran.removed {
-        eprintln!("a link out of the workspace or a pipe was taken away: {}", path.display());
+        eprintln!(
+            "a name that is a danger to other programs was taken away or put back: {}",
+            path.display()
+        );
     }
     for path in ran.shared.iter().take(super::NAMED) {
         eprintln!("a file of the workspace has another name outside: {}", path.display());

@@ -14,6 +14,8 @@ mod run;
 #[cfg(any(target_os = "macos", test))]
 mod seatbelt;
 pub mod shim;
+#[cfg(any(target_os = "macos", windows, test))]
+mod trusted;
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -102,7 +104,7 @@ pub struct Outcome {
     pub completed: bool,
     /// `exec`: `{"exitCode": int or null, "stdout", "stderr", "timedOut": bool, "dropped":
     /// {"stdout", "stderr"} bytes, "removed"?: links out of the workspace, pipes and devices that
-    /// it left and that were taken away, "sharedWithOutside"?: files that have another name outside
+    /// it left and that were taken away, and names that other programs trust, put back, "sharedWithOutside"?: files that have another name outside
     /// the workspace (at most 20 of each), "error"?: sentence}`; file tools: their answer, or
     /// `{"error": sentence}`.
     pub output: Value,

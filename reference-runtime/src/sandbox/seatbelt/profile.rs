@@ -12,6 +12,7 @@ use crate::{
     sandbox::{
         plan::{Heads, Purpose},
         policy::Level,
+        trusted,
     },
 };
 
@@ -120,28 +121,6 @@ const NETWORK_SERVICES: &[&str] = &[
     "com.apple.SystemConfiguration.configd",
     "com.apple.dnssd.service",
     "com.apple.networkd",
-];
-
-/// What a user's own programs trust where they find it and run later: anywhere in the workspace,
-/// there or not, in any case of its letters. Each is a path from a folder of the workspace on.
-const TRUSTED: &[&str] = &[
-    ".bash_login",
-    ".bash_profile",
-    ".bashrc",
-    ".envrc",
-    ".git/commondir",
-    ".git/config",
-    ".git/config.worktree",
-    ".git/hooks",
-    ".git/info/attributes",
-    ".gitconfig",
-    ".gitmodules",
-    ".mcp.json",
-    ".profile",
-    ".zprofile",
-    ".zshenv",
-    ".zshrc",
-    "openclaw.json",
 ];
 
 impl Profile {
@@ -259,7 +238,7 @@ impl Profile {
     }
 
     fn protect(&mut self, workspace: &str, facts: &Facts) {
-        for name in TRUSTED {
+        for name in trusted::NAMES {
             let pattern = any_case(name);
             self.line(&format!(
                 "(deny file-write* (require-all (subpath {workspace}) (regex #\"/{pattern}(/|$)\")))"

@@ -17,7 +17,7 @@ use std::{
     os::windows::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -32,6 +32,7 @@ use super::{
     plan::{self, Heads, Plan, Purpose},
     policy::Level,
     run::{Job, NOT_BUILT, Ran, Refusal, Setting, Stop, Work},
+    trusted::Guard,
 };
 use crate::{audit::Rejection, registry::Capability, requirement};
 use frame::Kind;
@@ -51,6 +52,8 @@ const CPU_PERCENT: u32 = 50;
 pub(super) struct Backend {
     workspace: PathBuf,
     program: PathBuf,
+    /// What a run must not change, as it was.
+    trusted: Arc<Guard>,
     /// What the trial found, once.
     measured: OnceLock<Result<measure::Found, Refusal>>,
 }
@@ -64,7 +67,7 @@ impl Backend {
             .map_or_else(env::current_exe, Ok)
             .map_err(|error| Refusal::new(NOT_BUILT, format!("this program: {error}")))?;
         let workspace = workspace(&setting.workspace)?;
-        Ok(Self { workspace, program, measured: OnceLock::new() })
+        Ok(Self { workspace, program, trusted: Arc::default(), measured: OnceLock::new() })
     }
 
     /// The mechanism.
@@ -75,8 +78,8 @@ impl Backend {
     /// What a level that holds still lacks on this system, one sentence each.
     pub(super) fn lacks(&self) -> Vec<String> {
         let mut lacks = vec![
-            "names that a user's programs trust later (.git\\config, hooks) are not protected in \
-             the workspace"
+            "names that a user's programs trust later (.git\\config, hooks) can be changed while a \
+             run lasts; they are put back when it is over"
                 .to_owned(),
             "two runs in one workspace share one container".to_owned(),
         ];
@@ -127,10 +130,26 @@ impl Backend {
             Work::Worker(call) => call.as_slice(),
             _ => &[],
         };
-        let child = self.start(&orders, call).await.map_err(|error| {
-            Refusal::new(NOT_BUILT, format!("the helper does not start: {error}")).reject()
+        let refuse = |cause: String| Refusal::new(NOT_BUILT, cause).reject();
+        // Of the same capability as the mounts elsewhere: who may not write need not be undone.
+        let keeps = contain.is_some_and(|contain| contain.write);
+        let trusted = if keeps {
+            let (guard, workspace) = (Arc::clone(&self.trusted), self.workspace.clone());
+            Some(off(move || guard.begin(&workspace)).await.and_then(|it| it).map_err(refuse)?)
+        } else {
+            None
+        };
+        let ran = match self.start(&orders, call).await {
+            Ok(child) => watch(child, &plan, &job, stop).await,
+            Err(error) => Err(refuse(format!("the helper does not start: {error}"))),
+        };
+        let Some(trusted) = trusted else { return ran };
+        let undone = off(move || trusted.end().map_err(|error| error.to_string())).await;
+        let undone = undone.and_then(|it| it).map_err(|error| {
+            let cause = format!("a trusted name could not be put back: {error}");
+            requirement::SANDBOX_FS.refuse("a tool changed what it must not change", cause)
         })?;
-        watch(child, &plan, &job, stop).await
+        Ok(Ran { removed: undone, ..ran? })
     }
 
     /// What the trial found; it is made once.
@@ -190,6 +209,11 @@ impl Backend {
         input.flush().await?;
         Ok(child)
     }
+}
+
+/// Does what waits for the disk beside other work.
+async fn off<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
 }
 
 /// What a program is given, and no more. Its home is the workspace: it may write nowhere else.
