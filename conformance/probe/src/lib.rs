@@ -35,6 +35,8 @@ mod processes;
 #[cfg(target_os = "linux")]
 mod resources;
 #[cfg(target_os = "linux")]
+mod roles;
+#[cfg(target_os = "linux")]
 mod sockets;
 #[cfg(target_os = "linux")]
 mod terminal;
@@ -427,7 +429,7 @@ pub fn main() -> ExitCode {
     let mut words = arguments.iter().map(String::as_str);
     #[cfg(target_os = "linux")]
     if let Some(name) = arguments.first().and_then(|word| word.strip_prefix('@')) {
-        return helper::run(name, arguments.get(1..).unwrap_or_default());
+        return roles::run(name, arguments.get(1..).unwrap_or_default());
     }
     #[cfg(any(target_os = "macos", windows))]
     if let Some(name) = arguments.first().and_then(|word| word.strip_prefix('@')) {
