@@ -1,7 +1,6 @@
 //! `clawproof key`, `run --certificate` and `clawproof verify`: keys and certificates as files.
 //! It must never write a private key that others can read, nor replace a key.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +9,7 @@ use clawproof::report::certificate::{issue, open, predicate};
 use clawproof::report::json::Report;
 use clawproof::verdict::Exit;
 
-use super::files::save;
+use super::disk::{read, save, write_new};
 use crate::{Said, usage};
 
 /// What `run` needs to end in a certificate.
@@ -128,21 +127,4 @@ pub(crate) fn verify(args: &VerifyArgs) -> Said {
     println!("where        {}", certified.environment);
     println!("signed with  {}", certified.key);
     Ok(ExitCode::SUCCESS)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, (Exit, String)> {
-    std::fs::read(path).map_err(|error| usage(format!("cannot read {}: {error}", path.display())))
-}
-
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), (Exit, String)> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    #[cfg(not(unix))]
-    let _ = mode;
-    options
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes))
-        .map_err(|error| usage(format!("cannot write {}: {error}", path.display())))
 }

@@ -2,7 +2,7 @@
 //! judgement, the certificate, the exit code. It must never write a form that says more than another.
 
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clawproof::oracle::matrix::KillMatrix;
@@ -14,6 +14,7 @@ use clawproof::report::{badge, html, junit, sarif};
 use clawproof::verdict::Exit;
 
 use super::certify::{self, SignArgs};
+use super::disk::save;
 use crate::{Said, usage};
 
 /// The files that a report is written to.
@@ -126,10 +127,4 @@ fn today() -> jiff::civil::Date {
 
 fn pretty(value: &impl serde::Serialize) -> Result<Vec<u8>, (Exit, String)> {
     serde_json::to_vec_pretty(value).map_err(|error| (Exit::Harness, error.to_string()))
-}
-
-/// Writes a file, or says why not.
-pub(crate) fn save(path: &Path, bytes: &[u8]) -> Result<(), (Exit, String)> {
-    std::fs::write(path, bytes)
-        .map_err(|error| usage(format!("cannot write {}: {error}", path.display())))
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod adapter;
 pub(crate) mod certify;
+pub(crate) mod disk;
 pub(crate) mod explore;
 pub(crate) mod files;
 pub(crate) mod reports;

@@ -12,7 +12,8 @@ use clawproof::report::{compare, merge};
 use clawproof::verdict::Exit;
 
 use super::certify::{self, SignArgs};
-use super::files::{Files, Shown, finish, save};
+use super::disk::save;
+use super::files::{Files, Shown, finish};
 use crate::{Said, usage};
 
 /// What `merge` needs.
