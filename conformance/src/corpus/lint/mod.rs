@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::IgnoredAny;
 
-pub(super) use record::UNWRITTEN;
+pub(super) use strings::UNWRITTEN;
 
 use super::catalogue;
 use super::places::Places;

@@ -20,9 +20,6 @@ const LICENCES: &[&str] = &[
     "Unlicense",
 ];
 
-/// The text that a scaffold leaves to be written.
-pub(in crate::corpus) const UNWRITTEN: &str = "CHANGE ME";
-
 pub(super) fn check(rules: &mut Rules<'_>) {
     names(rules);
     requirements(rules);

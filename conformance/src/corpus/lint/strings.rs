@@ -1,7 +1,8 @@
 //! Rules about any text in a record: no secrets that look live, nothing but reserved domains and
 //! addresses, nothing left unwritten. Pure.
 
-use super::record::UNWRITTEN;
+/// The text that a scaffold leaves to be written.
+pub(in crate::corpus) const UNWRITTEN: &str = "CHANGE ME";
 
 /// How live secrets begin, and how many characters of a token follow at least.
 const SECRETS: &[(&str, usize)] = &[
