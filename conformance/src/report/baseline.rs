@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::json::Report;
+use super::judgement::Judgement;
 use crate::run::RequirementResult;
 use crate::spec::Level;
 use crate::verdict::{CaseResult, Exit, Verdict};
@@ -41,21 +42,6 @@ pub struct Known {
     pub expires: String,
     /// The failure itself; see [`fingerprint`].
     pub fingerprint: String,
-}
-
-/// How a run stands against a baseline.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Judgement {
-    /// The exit code of the process: 0 where everything that is not certified is known.
-    pub exit: u8,
-    /// One sentence.
-    pub sentence: String,
-    /// The cases whose failure is known: case id = reason and link.
-    pub known: BTreeMap<String, String>,
-    /// Entries that no longer hold, each as one sentence.
-    pub wrong: Vec<String>,
-    /// MUST requirements that are not certified for another reason than a known failure.
-    pub other: Vec<String>,
 }
 
 /// Why a file is no baseline, in one sentence.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::baseline::Judgement;
+use super::judgement::Judgement;
 use crate::run::{Plan, RequirementResult, Results, Shard};
 use crate::spec::Level;
 pub use crate::target::host::Environment;

@@ -93,7 +93,7 @@ fn status(case: &CaseResult, known: Option<&String>) -> TestCaseStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::baseline::Judgement;
+    use crate::report::judgement::Judgement;
     use crate::report::sample::{case, report};
 
     #[test]

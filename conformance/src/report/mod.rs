@@ -9,6 +9,7 @@ pub mod compare;
 pub mod contrast;
 pub mod html;
 pub mod json;
+pub mod judgement;
 pub mod junit;
 #[cfg(test)]
 mod looks;

@@ -345,7 +345,7 @@ mod tests {
         hostile.requirements[0].reason = evil.to_owned();
         hostile.summary.sentence = evil.to_owned();
         hostile.environment.os = evil.to_owned();
-        hostile.baseline = Some(crate::report::baseline::Judgement {
+        hostile.baseline = Some(crate::report::judgement::Judgement {
             sentence: evil.to_owned(),
             ..Default::default()
         });
