@@ -2,6 +2,7 @@
 //! know how a report looks.
 
 mod lanes;
+mod raw;
 mod requirements;
 mod select;
 mod tally;

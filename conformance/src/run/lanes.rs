@@ -17,6 +17,7 @@ use crate::scenario::corpus::{Kept, Played, play, play_fresh, play_twisted};
 use crate::scenario::{Finding, Lab, Lent, Options, Target, Trouble, Unit};
 use crate::verdict::Verdict;
 
+use super::raw::Raw;
 use super::select::Selection;
 use super::tally::met;
 use super::{Item, Plan, Progress, RunError};
@@ -27,34 +28,6 @@ const UNIT_LIMIT: Duration = Duration::from_secs(240);
 const SILENCE_LIMIT: usize = 4;
 /// So many deaths, each confirmed, and the rest is not tried.
 const DEATH_LIMIT: usize = 10;
-
-/// What playing one case gave.
-pub(super) enum Raw {
-    /// A corpus case.
-    Played { played: Played, milliseconds: u64 },
-    /// A scenario or probe.
-    Found { finding: Finding, milliseconds: u64 },
-    /// Nothing was seen.
-    Troubled { trouble: Trouble, milliseconds: u64 },
-}
-
-impl Raw {
-    /// Whether anything was executed.
-    pub(super) fn executed(&self) -> bool {
-        !matches!(
-            self,
-            Self::Troubled { trouble: Trouble::Unsupported(_) | Trouble::NotApplicable(_), .. }
-        )
-    }
-
-    pub(super) fn milliseconds(&self) -> u64 {
-        match self {
-            Self::Played { milliseconds, .. }
-            | Self::Found { milliseconds, .. }
-            | Self::Troubled { milliseconds, .. } => *milliseconds,
-        }
-    }
-}
 
 struct Shared<'a> {
     lab: &'a Lab,

@@ -9,7 +9,7 @@ use crate::scenario::corpus::Played;
 use crate::scenario::{Finding, Trouble};
 use crate::verdict::{CaseResult, Leg, Legs, Verdict};
 
-use super::lanes::Raw;
+use super::raw::Raw;
 use super::requirements::{Judged, requirements};
 use super::select::Selection;
 use super::{Item, Plan, Results};
