@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use clawproof_probe::step;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::driver::{DriverError, Ran};
 use crate::scenario::Lab;
 use crate::target::template::Vars;
 
 use super::Trouble;
+use super::environment::needed;
 use super::scene::{Scene, Sight, Site, hold_file};
 
 /// How long one run may take.
@@ -65,32 +66,6 @@ impl Line {
             .map(|(name, value)| Ok((name.clone(), fill(value)?)))
             .collect::<Result<_, Trouble>>()?;
         Ok(Self { prefix, env })
-    }
-}
-
-/// Variables without which programs of this system do not start.
-pub(super) fn needed(command: &mut Command) {
-    let names = [
-        "SystemRoot",
-        "SystemDrive",
-        "windir",
-        "ComSpec",
-        "PATHEXT",
-        "TEMP",
-        "TMP",
-        "APPDATA",
-        "LOCALAPPDATA",
-        "ProgramData",
-        "USERPROFILE",
-        "USERNAME",
-        "USERDOMAIN",
-        "PSModulePath",
-        "WINEPREFIX",
-    ];
-    for name in names.iter().filter(|_| cfg!(windows)) {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
     }
 }
 

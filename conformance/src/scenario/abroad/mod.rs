@@ -6,6 +6,7 @@
 mod console;
 #[cfg(windows)]
 mod desk;
+mod environment;
 mod launch;
 #[cfg(target_os = "macos")]
 mod macos;

@@ -13,6 +13,7 @@ use crate::stage::egress::{Sink, ask, free_port};
 use crate::target::process::contains;
 use crate::target::world::{World, random_hex};
 
+use super::environment::needed;
 use super::{PROGRAM, Trouble};
 pub(super) use crate::scenario::sight::Sight;
 
@@ -75,7 +76,7 @@ impl<'a> Site<'a> {
     pub(super) fn started(&self, line: &[&str]) -> Result<Neighbour, Trouble> {
         let (program, arguments) = line.split_first().unwrap_or((&"", &[]));
         let mut command = self.world.command(program);
-        super::launch::needed(&mut command);
+        needed(&mut command);
         command.args(arguments).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|error| {
@@ -91,7 +92,7 @@ impl<'a> Site<'a> {
         /// `CREATE_NO_WINDOW`: a console without a window.
         const NO_WINDOW: u32 = 0x0800_0000;
         let mut command = self.world.command("cmd");
-        super::launch::needed(&mut command);
+        needed(&mut command);
         // The interpreter's quotes are not those of other programs.
         command.raw_arg(format!("/d /v:on /c \"{line}\"")).creation_flags(NO_WINDOW);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -102,7 +103,7 @@ impl<'a> Site<'a> {
     pub(super) fn neighbour(&self, program: &Path, secret: &str) -> Result<Neighbour, Trouble> {
         let mut command = self.world.command(program);
         command.args(["@neighbour", secret]).env("SERVICE_API_KEY", secret);
-        super::launch::needed(&mut command);
+        needed(&mut command);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn()?;
         let input = child.stdin.take();

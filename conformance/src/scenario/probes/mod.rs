@@ -29,6 +29,7 @@ mod outside;
 mod play;
 mod privileges;
 mod processes;
+mod racer;
 mod resources;
 mod scene;
 mod separation;

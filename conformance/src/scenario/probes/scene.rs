@@ -12,6 +12,7 @@ use crate::target::process::contains;
 use crate::target::world::{World, random_hex};
 
 use super::outside::{self, Marked};
+use super::racer::Racer;
 pub(super) use crate::scenario::sight::Sight;
 
 /// One run's place: with or without the sandbox, its own folder tree and its own random values.
@@ -101,7 +102,7 @@ pub(crate) struct Scene {
     pub(crate) must_stand: bool,
     /// What exchanges names under the launcher; while it stands, a launch that was refused is tried
     /// again.
-    pub(crate) racer: Option<super::traps::Racer>,
+    pub(crate) racer: Option<Racer>,
     /// How often it was tried again.
     pub(crate) tries: u8,
     /// What must live as long as the run.

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
-use tokio::process::Child;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::Trouble;
 use super::files::{changed, repository_at};
 use super::outside;
+use super::racer::Racer;
 use super::scene::{After, Scene, Sight, Site};
 use crate::target::world::random_hex;
 
@@ -73,29 +73,6 @@ fn second_name(scene: Scene, site: &Site<'_>, secret: String) -> Result<Scene, T
                 Sight::Breached("the outside file was changed, and nobody was told".into())
             }
         }))
-}
-
-/// Exchanges a git folder with a link to the outside until it is stopped, then puts it right.
-pub(super) struct Racer {
-    child: Child,
-    folder: PathBuf,
-    link: PathBuf,
-}
-
-impl Racer {
-    /// Ends the exchange and leaves the folder where it was.
-    pub(super) async fn stop(mut self) {
-        let _ = self.child.kill().await;
-        if self.folder.is_symlink() {
-            let _ = rustix::fs::renameat_with(
-                CWD,
-                &self.folder,
-                CWD,
-                &self.link,
-                RenameFlags::EXCHANGE,
-            );
-        }
-    }
 }
 
 fn swapped(scene: Scene, site: &Site<'_>) -> Result<Scene, Trouble> {
