@@ -36,7 +36,7 @@ pub(crate) fn check(args: &CheckArgs) -> Said {
         Err(adapter::CheckError::Start(words)) => Err(usage(words)),
         Err(adapter::CheckError::Suite(words)) => Err((Exit::Harness, words)),
         Ok(()) if faults == 0 => {
-            println!("the adapter speaks {}", clawproof::driver::process::PROTOCOL);
+            println!("the adapter speaks {}", clawproof::driver::adapter::PROTOCOL);
             Ok(ExitCode::SUCCESS)
         }
         Ok(()) => {

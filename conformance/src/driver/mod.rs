@@ -2,6 +2,7 @@
 //! it must never know what is expected of the answer.
 
 pub mod acp;
+pub mod adapter;
 mod events;
 pub mod http;
 #[cfg(target_os = "linux")]

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::DriverError;
+use super::adapter::{Adapter, Hello, MESSAGE, Problem, TOOL, string};
 use super::http::Request;
-use super::process::{Adapter, Hello, MESSAGE, Problem, TOOL, string};
 
 /// How often the model is asked in one turn.
 const STEPS: usize = 16;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::driver::process::{
+use crate::driver::adapter::{
     Adapter, CAPABILITIES, Hello, MESSAGE, Problem, SHORT, STATUS, TOOL, introduction, result_of,
     string,
 };
