@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::target::manifest::Command;
+use crate::target::command_line::Command;
 use crate::target::process::nowhere;
 use crate::target::template::Vars;
 use crate::target::world::World;

@@ -17,11 +17,12 @@ use crate::driver::rpc::{CALL_LIMIT, Rpc};
 use crate::driver::way::Way;
 use crate::driver::{Confine, DriverError, Ran, RunLimits};
 use crate::stage::model::{Answer, Exchange, Model, Talk, ToolCall};
-use crate::target::instance::{Instance, Plan, StartError};
+use crate::target::instance::{Instance, Plan};
 use crate::target::manifest::Manifest;
 use crate::target::plugins::Install;
 use crate::target::prepared::Once;
 use crate::target::process::{Ended, Process};
+use crate::target::start_error::StartError;
 use crate::target::template::{Vars, json_literal};
 use crate::target::world::{World, random_hex};
 

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-use super::instance::StartError;
-use super::manifest::{Command, Manifest};
+use super::command_line::Command;
+use super::manifest::Manifest;
 use super::process::{self, Ended, Process};
+use super::start_error::StartError;
 use super::template::Vars;
 use super::world::World;
 

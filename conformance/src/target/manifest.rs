@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::corpus::payload::{Naming, ToolShape};
 
+use super::command_line::Command;
 use super::template::nearest;
 pub use super::turn::{Pairing, Told, Turn};
 
@@ -285,20 +286,6 @@ pub struct Subject {
     pub seen: Option<String>,
 }
 
-/// A command line.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Command {
-    /// Program and arguments.
-    pub argv: Vec<String>,
-    /// Environment variables on top of PATH, HOME, TMPDIR and LANG.
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
-    /// Standard input; none without it.
-    #[serde(default)]
-    pub stdin: Option<String>,
-}
-
 /// An HTTP call.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -444,7 +431,7 @@ impl Manifest {
                 let name = if self.driver == DriverKind::Acp { "acp" } else { "process" };
                 return Err(format!("driver = \"{name}\" needs a [start] with its argv"));
             }
-            DriverKind::Http => super::turn::check(self)?,
+            DriverKind::Http => self.check_turns()?,
             DriverKind::Cli if self.message.is_none() => {
                 return Err("driver = \"cli\" needs a [message] with its argv".to_owned());
             }
@@ -459,6 +446,21 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+
+    /// That it has what the turns of its server need.
+    fn check_turns(&self) -> Result<(), String> {
+        let call = |name: &str| self.calls.contains_key(name);
+        let missing = if self.start.is_none() {
+            Some("[start] with its argv")
+        } else if !call("message") {
+            Some("[calls.message]")
+        } else if self.pairing.is_some() && !call("pair") {
+            Some("[calls.pair], since there is a [pairing]")
+        } else {
+            self.turn.lacks(call, self.websocket.is_some())
+        };
+        missing.map_or(Ok(()), |what| Err(format!("driver = \"http\" needs {what}")))
     }
 
     fn command_lines(&self) -> impl Iterator<Item = (&str, &[String])> {

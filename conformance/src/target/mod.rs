@@ -2,6 +2,7 @@
 //! It must never know a case, an expectation or a verdict.
 
 pub mod binary;
+pub mod command_line;
 mod commands;
 mod group;
 pub mod host;
@@ -13,6 +14,7 @@ pub mod plugins;
 pub mod prepared;
 pub mod process;
 pub mod shipped;
+pub mod start_error;
 pub mod template;
 mod turn;
 pub mod world;

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::instance::StartError;
-use super::manifest::Command;
+use super::command_line::Command;
+use super::start_error::StartError;
 use super::template::Vars;
 use super::world::World;
 

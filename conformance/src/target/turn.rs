@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::manifest::Manifest;
-
 /// How a client is paired with the running server.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -73,39 +71,35 @@ pub enum Told {
     Websocket,
 }
 
-/// That a manifest has what the turns of its server need.
-pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
-    let call = |name: &str| manifest.calls.contains_key(name);
-    let turn = &manifest.turn;
-    let told = match turn.told {
-        Told::Reply => None,
-        Told::Poll if !call("poll") => Some("[calls.poll], since turn.told = \"poll\""),
-        Told::Events if !call("events") => Some("[calls.events], since turn.told = \"events\""),
-        Told::Websocket if manifest.websocket.is_none() => {
-            Some("[websocket] with its path, since turn.told = \"websocket\"")
+impl Turn {
+    /// What else a manifest needs for turns that are told so: the calls that it has, whether it has
+    /// a `[websocket]`.
+    pub(super) fn lacks(
+        &self,
+        call: impl Fn(&str) -> bool,
+        websocket: bool,
+    ) -> Option<&'static str> {
+        if !self.asks.is_empty() && !call("approve") {
+            return Some("[calls.approve], since turn.asks says how leave is asked for");
         }
-        _ if turn.done.is_empty() => Some("turn.done: what the event has that ends a turn"),
-        _ => None,
-    };
-    let missing = if manifest.start.is_none() {
-        Some("[start] with its argv")
-    } else if !call("message") {
-        Some("[calls.message]")
-    } else if manifest.pairing.is_some() && !call("pair") {
-        Some("[calls.pair], since there is a [pairing]")
-    } else if !turn.asks.is_empty() && !call("approve") {
-        Some("[calls.approve], since turn.asks says how leave is asked for")
-    } else {
-        told
-    };
-    missing.map_or(Ok(()), |what| Err(format!("driver = \"http\" needs {what}")))
+        match self.told {
+            Told::Reply => None,
+            Told::Poll if !call("poll") => Some("[calls.poll], since turn.told = \"poll\""),
+            Told::Events if !call("events") => Some("[calls.events], since turn.told = \"events\""),
+            Told::Websocket if !websocket => {
+                Some("[websocket] with its path, since turn.told = \"websocket\"")
+            }
+            _ if self.done.is_empty() => Some("turn.done: what the event has that ends a turn"),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::*;
+    use crate::target::manifest::Manifest;
 
     #[test]
     fn a_server_of_turns_says_what_its_manifest_lacks() {
