@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use super::Trouble;
-use super::scene::{Scene, Sight, Site, Undo, host};
-use super::windows::unstaged;
+use super::scene::{Scene, Sight, Site, Undo, host, unstaged};
 use crate::stage::egress::Sink;
 use crate::target::world::random_hex;
 

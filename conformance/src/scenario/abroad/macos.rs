@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Trouble;
-use super::scene::{Removed, Scene, Sight, Site, Undo, host, host_with, shared};
+use super::scene::{Removed, Scene, Sight, Site, Undo, host, host_with, shared, unstaged};
 use crate::stage::egress::Sink;
 use crate::target::world::random_hex;
 
@@ -29,10 +29,6 @@ pub(super) async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
         "macos-res" => Ok(resources(name, site)),
         _ => Err(unstaged(id)),
     }
-}
-
-fn unstaged(id: &str) -> Trouble {
-    Trouble::Harness(format!("no stage is written for probe {id}"))
 }
 
 /// A name with an address of its own, known on this machine alone.

@@ -343,6 +343,11 @@ pub(super) async fn shared(name: &str, site: &Site<'_>) -> Result<Option<Scene>,
     }))
 }
 
+/// The trouble with a probe that has no stage.
+pub(super) fn unstaged(id: &str) -> Trouble {
+    Trouble::Harness(format!("no stage is written for probe {id}"))
+}
+
 /// What a line says on the host; none where its program is not there.
 pub(super) fn host(line: &[&str]) -> Option<String> {
     host_with(line, "")

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Trouble;
-use super::scene::{Removed, Scene, Sight, Site, Undo, host, plain, shared};
+use super::scene::{Removed, Scene, Sight, Site, Undo, host, plain, shared, unstaged};
 use crate::stage::egress::Sink;
 use crate::target::world::random_hex;
 
@@ -28,10 +28,6 @@ pub(super) async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
         }
         _ => services(name, site),
     }
-}
-
-pub(super) fn unstaged(id: &str) -> Trouble {
-    Trouble::Harness(format!("no stage is written for probe {id}"))
 }
 
 /// A path in another spelling.
