@@ -1,127 +1,28 @@
-//! Attachments on disk: `<state>/attachments/<sha256>`, one file for one content however often it
-//! is sent, and rows in the sessions' database that say whose it is. They are written as they
-//! arrive and never held in memory. This file must never know what an attachment says.
+//! Attachments as they come and go: written to disk as they arrive and never held in memory, handed
+//! out to tools as copies in the workspace. This file must never know what an attachment says.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
-use serde::{Deserialize, Serialize};
+use redb::{ReadableTable as _, WriteTransaction};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
-use super::session::{SESSIONS, SessionId, Store, unavailable};
+use super::contents::{ATTACHMENTS, CONTENTS, range};
+use super::history::Attachment;
+use super::session::{SESSIONS, Store};
+use super::session_id::SessionId;
+use super::unavailable::unavailable;
 use crate::audit::Rejection;
 use crate::boundary::attachment::{FileName, Meter, place};
 use crate::boundary::path::{FileError, Workspace};
 use crate::boundary::{Checked, Limits};
 use crate::requirement::{self, INPUT_ATTACHMENT_COUNT};
 
-/// Session and attachment id -> [`Attachment`].
-const ATTACHMENTS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("attachments");
-/// SHA-256 -> how many attachments are of this content.
-const CONTENTS: TableDefinition<'_, &str, u64> = TableDefinition::new("contents");
-
 /// The most attachments that one session may hold at a time.
 const PER_SESSION: usize = 100;
-
-/// What is known of an attachment besides its content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Attachment {
-    /// 32 random hex digits, unique; of no use in another session.
-    pub id: String,
-    /// The name that it was sent under: one plain segment of a path.
-    pub name: String,
-    /// Its size.
-    pub bytes: u64,
-    /// SHA-256 of its content as 64 hex digits.
-    pub sha256: String,
-}
-
-/// The folder of the contents.
-pub(super) struct Files {
-    folder: PathBuf,
-    /// Held while rows and files change together.
-    changing: Mutex<()>,
-}
-
-impl Files {
-    /// Opens or makes the folder and removes what no row speaks for: uploads that were cut off,
-    /// and contents whose removal was.
-    pub(super) fn open(state: &Path, write: &WriteTransaction) -> Result<Self, Rejection> {
-        let folder = state.join("attachments");
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&folder).map_err(unavailable)?;
-        write.open_table(ATTACHMENTS).map_err(unavailable)?;
-        let contents = write.open_table(CONTENTS).map_err(unavailable)?;
-        for entry in fs::read_dir(&folder).map_err(unavailable)? {
-            let entry = entry.map_err(unavailable)?;
-            let name = entry.file_name();
-            let known = match name.to_str() {
-                Some(name) => contents.get(name).map_err(unavailable)?.is_some(),
-                None => false,
-            };
-            if !known {
-                fs::remove_file(entry.path()).map_err(unavailable)?;
-            }
-        }
-        Ok(Self { folder, changing: Mutex::new(()) })
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Removes the rows of a session; returns the contents that nobody has any more.
-    pub(super) fn forget(
-        write: &WriteTransaction,
-        session: &SessionId,
-    ) -> Result<Vec<String>, Rejection> {
-        let mut rows = write.open_table(ATTACHMENTS).map_err(unavailable)?;
-        let mut contents = write.open_table(CONTENTS).map_err(unavailable)?;
-        let mut orphans = Vec::new();
-        let (first, last) = range(session);
-        let gone = rows.extract_from_if(first..=last, |_, _| true).map_err(unavailable)?;
-        for row in gone {
-            let (_, value) = row.map_err(unavailable)?;
-            let attachment: Attachment =
-                serde_json::from_slice(value.value()).map_err(unavailable)?;
-            let sha256 = attachment.sha256;
-            let left = contents.get(sha256.as_str()).map_err(unavailable)?.map_or(0, |n| n.value());
-            if left > 1 {
-                contents.insert(sha256.as_str(), left - 1).map_err(unavailable)?;
-            } else {
-                contents.remove(sha256.as_str()).map_err(unavailable)?;
-                orphans.push(sha256);
-            }
-        }
-        Ok(orphans)
-    }
-
-    /// Removes contents. What cannot be removed now is at the next start.
-    pub(super) fn remove(&self, _held: &MutexGuard<'_, ()>, contents: &[String]) {
-        for sha256 in contents {
-            if let Err(error) = fs::remove_file(self.folder.join(sha256)) {
-                tracing::warn!(%error, "the content of an attachment could not be removed");
-            }
-        }
-    }
-
-    fn file(&self, attachment: &Attachment) -> PathBuf {
-        self.folder.join(&attachment.sha256)
-    }
-}
-
-/// The keys of every attachment of a session. Ids are hex digits, so `g` is behind the last.
-fn range(session: &SessionId) -> ((&str, &'static str), (&str, &'static str)) {
-    ((session.as_str(), ""), (session.as_str(), "g"))
-}
 
 /// An attachment that is arriving. What was written is gone when it is dropped unfinished.
 pub struct Upload {

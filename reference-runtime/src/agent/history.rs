@@ -3,8 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::attachment::Attachment;
-
 /// One step of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "role", deny_unknown_fields)]
@@ -51,6 +49,20 @@ pub(super) fn shown(text: &str, attachments: &[Attachment]) -> String {
         shown.push_str(&format!("\n[attachment: attachments/{id}/{name}, {bytes} bytes]"));
     }
     shown
+}
+
+/// What is known of an attachment besides its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attachment {
+    /// 32 random hex digits, unique; of no use in another session.
+    pub id: String,
+    /// The name that it was sent under: one plain segment of a path.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its content as 64 hex digits.
+    pub sha256: String,
 }
 
 /// A tool call as a model wrote it. A proposal: nothing of it is known to be sound.

@@ -2,16 +2,20 @@
 //! never know how a message came in or how an answer goes out.
 
 mod attachment;
+mod call_report;
 #[cfg(feature = "knockout")]
 mod conjure;
+mod contents;
 mod execute;
 mod history;
 mod integrity;
 mod model;
 mod progress;
 mod session;
+mod session_id;
 mod stop;
 mod turn;
+mod unavailable;
 mod vet;
 
 use std::collections::HashMap;
@@ -19,14 +23,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-pub use attachment::{Attachment, Upload};
+pub use attachment::Upload;
+pub use call_report::{CallOutcome, CallReport};
 pub use execute::Executed;
-pub use history::{Entry, ProposedCall};
+pub use history::{Attachment, Entry, ProposedCall};
 pub use model::Model;
 pub use progress::{Heard, Listener, Progress};
-pub use session::{Session, SessionId, Store};
+pub use session::{Session, Store};
+pub use session_id::SessionId;
 pub use stop::Stop;
-pub use turn::{Blame, CallOutcome, CallReport, Failure, Reply};
+pub use turn::{Blame, Failure, Reply};
 
 use tokio::sync::{broadcast, watch};
 
@@ -210,7 +216,7 @@ impl Agent {
         if !attachments.is_empty() {
             let workspace = self.workspace()?.to_owned();
             let back = move || attachment::take_back(&attachments, &workspace);
-            tokio::task::spawn_blocking(back).await.map_err(session::unavailable)??;
+            tokio::task::spawn_blocking(back).await.map_err(unavailable::unavailable)??;
         }
         self.store.remove(id).await?;
         live.tell(Progress::Ended);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use super::turn::CallReport;
+use super::call_report::CallReport;
 
 /// How many events a slow listener may lag behind before it misses some.
 pub(super) const LAG: usize = 256;

@@ -7,45 +7,15 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::{Deserialize, Serialize};
 
-use super::attachment::Files;
+use super::contents::Files;
 use super::history::Entry;
+use super::session_id::SessionId;
+use super::unavailable::unavailable;
 use crate::audit::Rejection;
 use crate::requirement;
 
 pub(super) const SESSIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sessions");
 const ENTRIES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("entries");
-
-const UNAVAILABLE: &str = "the session store is not available";
-
-/// A session's name: 16 random bytes as 32 hex digits.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct SessionId(String);
-
-impl SessionId {
-    /// A fresh id that nobody can guess.
-    ///
-    /// # Errors
-    /// `error.deny` where the system gives no randomness.
-    pub fn random() -> Result<Self, Rejection> {
-        let mut bytes = [0_u8; 16];
-        getrandom::fill(&mut bytes).map_err(unavailable)?;
-        Ok(Self(hex::encode(bytes)))
-    }
-
-    /// The id in `text`, if it has the shape of one.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let shaped =
-            text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        shaped.then(|| Self(text.to_owned()))
-    }
-
-    /// The 32 hex digits.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// What is known of a session besides its history.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -246,10 +216,6 @@ impl Store {
     }
 }
 
-pub(super) fn unavailable(error: impl std::fmt::Display) -> Rejection {
-    requirement::ERROR_DENY.refuse(UNAVAILABLE, format!("session store: {error}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,13 +262,5 @@ mod tests {
         let history = store.history(&id, 350).await.unwrap();
         assert_eq!(history.len(), 2);
         assert!(matches!(history.last(), Some(Entry::User { text, .. }) if text.starts_with('9')));
-    }
-
-    #[test]
-    fn only_32_hex_digits_name_a_session() {
-        assert!(SessionId::parse(SessionId::random().unwrap().as_str()).is_some());
-        for wrong in ["", "../x", "ABCDEF0123456789ABCDEF0123456789", &"a".repeat(33)] {
-            assert!(SessionId::parse(wrong).is_none());
-        }
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::attachment::Attachment;
+use super::call_report::{CallOutcome, CallReport};
 use super::execute::as_text;
-use super::history::{Entry, ProposedCall};
+use super::history::{Attachment, Entry, ProposedCall};
 use super::integrity::Seen;
 use super::progress::Progress;
-use super::session::SessionId;
+use super::session_id::SessionId;
 use super::{Agent, HISTORY_BYTES, Live, Stop, vet};
 use crate::audit::{Correlation, Rejection};
 use crate::boundary::Checked;
@@ -32,32 +32,6 @@ pub struct Reply {
     pub reply: String,
     /// Every call of the turn, in order.
     pub calls: Vec<CallReport>,
-}
-
-/// What became of one call.
-#[derive(Clone, Debug, Serialize)]
-pub struct CallReport {
-    /// The id that the model gave it.
-    pub id: String,
-    /// The name that the model gave.
-    pub name: String,
-    /// How it ended.
-    pub outcome: CallOutcome,
-    /// The requirement that refused it, if one did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requirement: Option<&'static str>,
-}
-
-/// How a call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CallOutcome {
-    /// The tool did what it was asked.
-    Completed,
-    /// The tool did not run.
-    Refused,
-    /// The tool ran and could not do it.
-    Failed,
 }
 
 /// Whose doing a failed turn is.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Answer;
 use crate::agent::history::{Entry, ProposedCall};
-use crate::agent::session::SessionId;
+use crate::agent::session_id::SessionId;
 use crate::audit::Rejection;
 
 const HELP: &str = "I am the scripted model and work offline. I understand: `read FILE`, \
