@@ -12,6 +12,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+/// A line that is longer was not written by this program.
+pub(super) const LONGEST_LINE: u64 = 1 << 20;
+
 /// What a whole log looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Rejection, Verified,
-    chain::{Broken, Link},
+    chain::{Broken, LONGEST_LINE, Link},
     encode::Middle,
     segment,
 };
@@ -21,9 +21,6 @@ const UNWRITABLE: &str = "the audit log cannot be written";
 /// Room for lines that is kept from one batch to the next, in bytes.
 const KEPT: usize = 256 << 10;
 const CHANGED: &str = "the audit log was changed";
-
-/// A line that is longer was not written by this program.
-pub(super) const LONGEST_LINE: u64 = 1 << 20;
 
 /// The open files and the place up to which they are known.
 #[derive(Debug)]

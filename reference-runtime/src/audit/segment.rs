@@ -8,10 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    chain::{Broken, Link},
-    log::LONGEST_LINE,
-};
+use super::chain::{Broken, LONGEST_LINE, Link};
 
 /// The file that records are appended to.
 pub(super) fn newest(folder: &Path) -> PathBuf {
