@@ -5,10 +5,11 @@
 use std::borrow::Cow;
 
 use axum::http::StatusCode;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::id::Id;
 use super::reply::Refusal;
 use crate::audit::Rejection;
 use crate::boundary::json::Document;
@@ -18,17 +19,6 @@ use crate::boundary::{Checked, Limits};
 pub(super) const MAX_BATCH: usize = 100;
 /// The longest id, in bytes.
 const MAX_ID: usize = 256;
-
-/// The id of a request: a string or an integer. A request without one is refused, because nobody
-/// could be told that it was.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(untagged)]
-pub(super) enum Id {
-    /// An integer.
-    Number(i64),
-    /// A string.
-    Text(String),
-}
 
 /// One request as it came.
 #[derive(Debug, Deserialize)]

@@ -4,7 +4,8 @@
 use serde_json::Value;
 
 use super::auth::Authenticated;
-use super::envelope::{self, Id, Incoming, Request};
+use super::envelope::{self, Incoming, Request};
+use super::id::Id;
 use super::listen::Listeners;
 use super::reply::{Refusal, success};
 use super::{Gateway, method};

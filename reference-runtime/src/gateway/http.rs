@@ -5,77 +5,23 @@
 //! look-up between two layers would be paid for by each request.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::Response;
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
-use tokio::sync::watch;
 use tower::{Layer as _, Service as _, service_fn};
 
-use super::auth::Authenticated;
+use super::entered::{Connection, Entered, Guarded};
 use super::exchange::{Answered, answer};
 use super::reply::{Refusal, json};
 use super::socket::upgrade;
 use super::upload::upload;
-use super::{Gateway, body, lasting};
+use super::{body, lasting};
 use crate::audit::{Correlation, Event, Kind, Outcome};
-use crate::rate::{RateLayer, RetryAfter};
 use crate::requirement;
-
-/// What all requests of one connection share.
-pub(super) struct Connection {
-    pub(super) gateway: Arc<Gateway>,
-    /// The address that it came from.
-    pub(super) peer: SocketAddr,
-    /// Says when the server stops.
-    pub(super) stop: watch::Receiver<bool>,
-    counted: Counted,
-}
-
-impl Connection {
-    /// A connection from `peer`.
-    pub(super) fn new(
-        gateway: Arc<Gateway>,
-        peer: SocketAddr,
-        stop: watch::Receiver<bool>,
-    ) -> Self {
-        // Whoever comes this far has shown a token; no byte of the body has been read yet.
-        let counted = RateLayer::new(
-            gateway.rates.clients(),
-            requirement::RATE_CLIENT,
-            counted as fn(&Entered) -> (Arc<str>, u32),
-            too_often
-                as fn(Entered, RetryAfter) -> BoxFuture<'static, Result<Response, Infallible>>,
-        );
-        Self { gateway, peer, stop, counted }
-    }
-}
-
-type Counted = RateLayer<
-    Arc<str>,
-    fn(&Entered) -> (Arc<str>, u32),
-    fn(Entered, RetryAfter) -> BoxFuture<'static, Result<Response, Infallible>>,
->;
-
-/// A request that has come through a door, and what is known of it.
-pub(super) struct Entered {
-    pub(super) connection: Arc<Connection>,
-    pub(super) correlation: Correlation,
-    pub(super) caller: Authenticated<()>,
-    pub(super) request: Request<Incoming>,
-    door: Guarded,
-}
-
-impl Entered {
-    pub(super) fn gateway(&self) -> &Arc<Gateway> {
-        &self.connection.gateway
-    }
-}
 
 /// What stands at a path.
 enum Door {
@@ -84,14 +30,6 @@ enum Door {
     /// The path takes another method.
     Other,
     Nothing,
-}
-
-/// The doors that ask for a token.
-#[derive(Clone, Copy)]
-enum Guarded {
-    Rpc,
-    Attachments,
-    Socket,
 }
 
 impl Door {
@@ -215,24 +153,6 @@ async fn enter(
     let Ok(response) =
         counted.call(Entered { connection, correlation, caller, request, door }).await;
     response
-}
-
-/// The identity that a request is counted for, and what it costs.
-fn counted(entered: &Entered) -> (Arc<str>, u32) {
-    (Arc::clone(&entered.caller.identity().client), 1)
-}
-
-/// The answer to a client whose window is full. Where that cannot be recorded, it is another no.
-fn too_often(
-    entered: Entered,
-    retry_after: RetryAfter,
-) -> BoxFuture<'static, Result<Response, Infallible>> {
-    Box::pin(async move {
-        let Entered { connection, correlation, caller, .. } = entered;
-        let rates = &connection.gateway.rates;
-        let refusal = rates.too_often(caller.identity(), retry_after, &correlation).await;
-        Ok(refusal.respond(None, &correlation))
-    })
 }
 
 /// Behind all doors.

@@ -4,9 +4,11 @@
 mod auth;
 mod body;
 mod clock;
+mod entered;
 mod envelope;
 mod exchange;
 mod http;
+mod id;
 mod lasting;
 mod linger;
 mod listen;

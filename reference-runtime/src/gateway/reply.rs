@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::envelope::Id;
+use super::id::Id;
 use crate::audit::OTHER_WORDS;
 use crate::audit::{Correlation, Rejection};
 use crate::rate::RetryAfter;

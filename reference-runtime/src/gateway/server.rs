@@ -20,7 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::clock::Clock;
-use super::http::{Connection, respond};
+use super::entered::Connection;
+use super::http::respond;
 use super::linger::Linger;
 use super::{Gateway, socket, tls};
 use crate::config;

@@ -18,8 +18,8 @@ use tokio::time::{Instant, timeout};
 
 use super::Gateway;
 use super::auth::Authenticated;
+use super::entered::Entered;
 use super::exchange::answer;
-use super::http::Entered;
 use super::listen::Listeners;
 use super::reply::Refusal;
 use crate::audit::Correlation;

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::Gateway;
 use super::auth::Authenticated;
 use super::body::{self, cut_off, too_slow};
-use super::http::Entered;
+use super::entered::Entered;
 use super::method::own_session;
 use super::reply::{Refusal, json};
 use crate::agent::{Attachment, Upload};
