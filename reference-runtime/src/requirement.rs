@@ -8,6 +8,8 @@
 
 #[cfg(feature = "knockout")]
 pub mod knockout;
+#[cfg(feature = "knockout")]
+mod switch;
 pub mod variant;
 
 use std::fmt;
@@ -33,7 +35,7 @@ impl Requirement {
     #[inline]
     pub fn enforced(self) -> bool {
         #[cfg(feature = "knockout")]
-        return !knockout::missing(self);
+        return !switch::missing(self);
         #[cfg(not(feature = "knockout"))]
         true
     }

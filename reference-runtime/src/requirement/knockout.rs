@@ -1,10 +1,8 @@
-//! The switch of the suite's self-test. It exists in `knockout` builds only. It must never be asked
-//! but through [`Requirement::enforced`] and [`Variant::on`].
+//! What the suite's self-test switches off, by its words. It exists in `knockout` builds only. It must
+//! never know what asks whether something is missing.
 
-use std::sync::OnceLock;
-
-use super::variant::{self, Variant};
-use super::{ALL, Requirement};
+use super::switch::{self, Told};
+use super::{ALL, Requirement, variant};
 
 /// The layers by the names of the catalogue, and how the ids of each begin.
 pub const LAYERS: &[(&str, &[&str])] = &[
@@ -17,21 +15,11 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     ("gateway", &["auth.", "rate."]),
 ];
 
-/// What is another in this process than it should be.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
-    missing: Vec<Requirement>,
-    varied: Vec<Variant>,
-    words: String,
-}
-
-static TOLD: OnceLock<Told> = OnceLock::new();
-
 /// Switches one requirement off for the life of this process; the first call wins.
 pub fn set(requirement: Requirement) {
     let told =
         Told { missing: vec![requirement], words: requirement.0.to_owned(), ..Told::default() };
-    TOLD.get_or_init(|| told);
+    switch::set(told);
 }
 
 /// Switches off what the words name, for the life of this process; the first call wins. They are
@@ -41,22 +29,14 @@ pub fn set(requirement: Requirement) {
 /// The word that names nothing.
 pub fn tell(words: &str) -> Result<(), String> {
     let told = read(words)?;
-    TOLD.get_or_init(|| told);
+    switch::set(told);
     Ok(())
 }
 
 /// The words that say what is switched off, to be handed on to the sandbox shim.
 #[must_use]
 pub fn told() -> Option<String> {
-    TOLD.get().map(|told| told.words.clone())
-}
-
-pub(super) fn missing(requirement: Requirement) -> bool {
-    TOLD.get().is_some_and(|told| told.missing.contains(&requirement))
-}
-
-pub(super) fn varied(variant: Variant) -> bool {
-    TOLD.get().is_some_and(|told| told.varied.contains(&variant))
+    switch::words()
 }
 
 fn read(words: &str) -> Result<Told, String> {
@@ -70,7 +50,7 @@ fn read(words: &str) -> Result<Told, String> {
         } else if let Some(requirement) = Requirement::named(word) {
             told.missing.push(requirement);
         } else if let Some(variant) = variant::ALL.iter().find(|it| it.id() == word) {
-            told.varied.push(*variant);
+            told.varied.push(variant.id());
         } else {
             return Err(word.to_owned());
         }
@@ -85,7 +65,7 @@ mod tests {
     #[test]
     fn words_name_requirements_layers_and_variants_and_nothing_else() {
         let told = read("path.link,layer:registry,variant.words").unwrap();
-        assert_eq!(told.varied, [variant::WORDS]);
+        assert_eq!(told.varied, [variant::WORDS.id()]);
         assert!(told.missing.contains(&super::super::PATH_LINK));
         assert!(told.missing.iter().skip(1).all(|it| it.id().starts_with("registry.")));
         assert!(told.missing.len() > 3);

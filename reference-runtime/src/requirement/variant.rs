@@ -20,7 +20,7 @@ impl Variant {
     #[inline]
     pub fn on(self) -> bool {
         #[cfg(feature = "knockout")]
-        return super::knockout::varied(self);
+        return super::switch::varied(self.0);
         #[cfg(not(feature = "knockout"))]
         false
     }
