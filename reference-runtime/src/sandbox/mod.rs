@@ -3,6 +3,7 @@
 //! never know who asked for a call or what the answer is for.
 
 mod companion;
+mod derive;
 #[cfg(unix)]
 mod follow;
 pub mod launch;
@@ -418,8 +419,8 @@ fn of_worker(ran: &Ran) -> Result<Outcome, Rejection> {
         return Ok(Outcome { completed: false, output });
     }
     let limits = Limits {
-        body_bytes: plan::ANSWER_BYTES,
-        message_bytes: plan::ANSWER_BYTES,
+        body_bytes: derive::ANSWER_BYTES,
+        message_bytes: derive::ANSWER_BYTES,
         ..Limits::default()
     };
     let response = boundary_json::parse::<Response>(&ran.stdout.bytes, &limits)?.into_inner();

@@ -22,8 +22,9 @@ use std::{
 };
 
 use super::{
+    derive::{WHOLE, limits},
     follow::{Ended, Followed, follow},
-    plan::{Facts, Heads, LOCALTIME, PLUGIN, Plan, Purpose, Rlimits, WHOLE, is_system, limits},
+    plan::{Facts, Heads, LOCALTIME, PLUGIN, Plan, Purpose, Rlimits, is_system},
     policy::Level,
     run::{Job, NOT_BUILT, Ran, Refusal, Setting, Stop, Work},
 };
