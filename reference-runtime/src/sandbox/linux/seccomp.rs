@@ -6,32 +6,8 @@ use std::collections::BTreeMap;
 
 use seccompiler::BpfProgram;
 
-use super::assemble::{self, Refusals};
+use super::assemble::{self, Answer, Is, Refusals, Test};
 use crate::sandbox::plan::Group;
-
-/// How a refused call answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Answer {
-    /// "operation not permitted".
-    Denied,
-    /// "no such system call": programs then take the older call, which the filter can look into.
-    Missing,
-}
-
-/// One test on an argument, of which the low 32 bits count: the kernel takes it for an `int`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Test {
-    pub(super) argument: u8,
-    pub(super) is: Is,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Is {
-    Equal(u64),
-    Not(u64),
-    /// The bits of the mask have this value.
-    Masked(u64, u64),
-}
 
 /// A row of the policy: refused where all tests of one alternative hold; without alternatives,
 /// always.
