@@ -17,7 +17,10 @@ use rustix::{
     },
 };
 
-use super::shim::{FAILED, LIFE_FD, descriptor};
+use super::descriptors::{LIFE_FD, descriptor};
+
+/// The exit code of a shim that could not do its work.
+pub(super) const FAILED: u8 = 125;
 
 /// Memory for the thread that does nothing but wait.
 const STACK: usize = 64 << 10;

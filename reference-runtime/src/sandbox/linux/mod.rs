@@ -5,6 +5,7 @@ mod alias;
 mod assemble;
 mod bubblewrap;
 mod cgroup;
+mod descriptors;
 mod detect;
 mod first;
 mod landlock;

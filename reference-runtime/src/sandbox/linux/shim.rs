@@ -15,24 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     alias,
-    first::{self, Starter},
+    descriptors::{CALL_FD, ORDERS_FD, REPORT_FD, STDIN_FD, descriptor},
+    first::{self, FAILED, Starter},
     landlock, seccomp,
 };
 use crate::sandbox::plan::{Inner, Rlimits};
-
-/// The descriptor that holds the orders.
-pub(super) const ORDERS_FD: i32 = 5;
-/// The descriptor of the report: lines `ready landlock=WORD`, `failed TEXT`, `missing TEXT`.
-pub(super) const REPORT_FD: i32 = 4;
-/// The descriptor of a pipe that is closed when the starter is gone. A byte in it says that the call
-/// has come, where the shim was started ahead of it.
-pub(super) const LIFE_FD: i32 = 8;
-/// The descriptor of what is standard input behind the door of a cgroup.
-pub(super) const STDIN_FD: i32 = 7;
-/// The descriptor of a file in memory that holds the call then.
-pub(super) const CALL_FD: i32 = 9;
-/// The exit code of a shim that could not do its work.
-pub(super) const FAILED: u8 = 125;
 
 /// What the shim is told.
 #[derive(Debug, Serialize, Deserialize)]
@@ -106,10 +93,6 @@ fn join(mut words: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     };
     eprintln!("the cgroup of the run: {error}");
     ExitCode::from(FAILED)
-}
-
-pub(super) fn descriptor(number: i32) -> PathBuf {
-    format!("/proc/self/fd/{number}").into()
 }
 
 fn one_line(text: &str) -> String {

@@ -18,6 +18,7 @@ use tokio::process::Command;
 use super::{
     bubblewrap,
     cgroup::{Group, Tree},
+    descriptors::{CALL_FD, LIFE_FD, ORDERS_FD, REPORT_FD, STDIN_FD},
     running::{Records, Running},
     shim,
 };
@@ -135,8 +136,8 @@ impl Place {
         let (end, life) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         // The shim opens it by its name in /proc, as another user where this one is root.
         rustix::fs::fchmod(&end, rustix::fs::Mode::from_raw_mode(0o444))?;
-        let mut mappings = vec![map(orders, shim::ORDERS_FD), map(File::from(end), shim::LIFE_FD)];
-        mappings.extend(call.map(|call| map(call, shim::CALL_FD)));
+        let mut mappings = vec![map(orders, ORDERS_FD), map(File::from(end), LIFE_FD)];
+        mappings.extend(call.map(|call| map(call, CALL_FD)));
         let mut inside = self.shim.clone();
         if let Some(outer) = &plan.outer {
             let line = bubblewrap::line(plan, outer, FIRST_TEXT_FD);
@@ -175,7 +176,7 @@ impl Place {
         };
         if let Some(group) = &group {
             let stdin = stdin.map_or_else(|| File::open("/dev/null"), Ok)?;
-            mappings.push(map(stdin, shim::STDIN_FD));
+            mappings.push(map(stdin, STDIN_FD));
             command.stdin(group.door()?);
         } else if let Some(stdin) = stdin {
             command.stdin(stdin);
@@ -188,7 +189,7 @@ impl Place {
             command.uid(uid).gid(uid);
         }
         let records = Records { report: memory(b"")?, status: memory(b"")? };
-        mappings.push(map(records.report.try_clone()?, shim::REPORT_FD));
+        mappings.push(map(records.report.try_clone()?, REPORT_FD));
         mappings.push(map(records.status.try_clone()?, STATUS_FD));
         command.fd_mappings(mappings).map_err(io::Error::other)?;
         let mut command = Command::from(command);
