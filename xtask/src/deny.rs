@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::cargo_tool::cargo_tool;
 use crate::failure::{Failure, io};
 use crate::process::Program;
-use crate::setup::cargo_tool;
 use crate::summary::{Ended, Summary};
 use crate::workspace::Workspace;
 

@@ -2,9 +2,9 @@
 
 use clap::Args;
 
+use crate::cargo_tool::cargo_tool;
 use crate::failure::{Failure, io};
 use crate::process::Program;
-use crate::setup::cargo_tool;
 use crate::workspace::Workspace;
 
 /// The release that the fuzz crate was written for.

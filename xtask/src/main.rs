@@ -4,6 +4,7 @@
 mod attacks;
 mod bench;
 mod bubblewrap;
+mod cargo_tool;
 mod ci;
 mod conformance;
 mod cross;

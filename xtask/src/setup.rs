@@ -1,7 +1,7 @@
 //! `setup`: what the other commands need. Knows which tools there are, not what they are for.
 
 use crate::failure::Failure;
-use crate::process::{Program, find};
+use crate::process::find;
 use crate::summary::{Ended, Summary};
 use crate::workspace::Workspace;
 use crate::{bubblewrap, deny};
@@ -22,29 +22,4 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
         ))
     });
     summary.finish()
-}
-
-/// A cargo tool: from PATH, from the build folder, else built into the build folder by
-/// `cargo install`, which takes minutes once.
-///
-/// # Errors
-/// It is not there and cannot be built.
-pub(crate) fn cargo_tool(
-    workspace: &Workspace,
-    name: &str,
-    version: &str,
-) -> Result<std::path::PathBuf, Failure> {
-    let bin = workspace.tool_bin();
-    if let Some(found) = find(name, &[&bin]) {
-        return Ok(found);
-    }
-    eprintln!("{name} is missing: building {version} into {} (minutes, once)", bin.display());
-    Program::cargo()
-        .folder(workspace.root())
-        .args(["install", "--locked", "--quiet", "--root"])
-        .arg(workspace.tools())
-        .arg(format!("{name}@{version}"))
-        .run()?;
-    find(name, &[&bin])
-        .ok_or_else(|| Failure::machine(format!("`cargo install {name}` left no {name} behind")))
 }
