@@ -14,8 +14,6 @@ pub mod variant;
 
 use std::fmt;
 
-use crate::audit::Rejection;
-
 #[cfg(all(feature = "knockout", not(debug_assertions)))]
 compile_error!("the `knockout` feature switches defences off and is refused in a release profile");
 
@@ -38,27 +36,6 @@ impl Requirement {
         return !switch::missing(self);
         #[cfg(not(feature = "knockout"))]
         true
-    }
-
-    /// The one form of a check: refuses with `public` (what the caller reads) and the cause (what
-    /// the log reads) unless `holds`.
-    ///
-    /// # Errors
-    /// The rejection that names this requirement.
-    #[inline]
-    pub fn check(
-        self,
-        holds: bool,
-        public: &'static str,
-        cause: impl FnOnce() -> String,
-    ) -> Result<(), Rejection> {
-        if holds || !self.enforced() { Ok(()) } else { Err(self.refuse(public, cause())) }
-    }
-
-    /// A rejection that names this requirement, for refusals that are not a yes-or-no check.
-    #[must_use]
-    pub fn refuse(self, public: &'static str, cause: impl Into<String>) -> Rejection {
-        Rejection::new(self, public, cause)
     }
 
     /// The requirement with this id, if this runtime knows it.

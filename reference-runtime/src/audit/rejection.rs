@@ -98,8 +98,7 @@ struct Inner {
 
 impl Rejection {
     /// A refusal by `requirement`. `public` is a constant, so no detail can slip into it.
-    #[must_use]
-    pub fn new(requirement: Requirement, public: &'static str, cause: impl Into<String>) -> Self {
+    fn new(requirement: Requirement, public: &'static str, cause: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             requirement,
             public,
@@ -137,6 +136,29 @@ impl Rejection {
     pub fn correlated(mut self, correlation: Correlation) -> Self {
         self.0.correlation = correlation;
         self
+    }
+}
+
+impl Requirement {
+    /// The one form of a check: refuses with `public` (what the caller reads) and the cause (what
+    /// the log reads) unless `holds`.
+    ///
+    /// # Errors
+    /// The rejection that names this requirement.
+    #[inline]
+    pub fn check(
+        self,
+        holds: bool,
+        public: &'static str,
+        cause: impl FnOnce() -> String,
+    ) -> Result<(), Rejection> {
+        if holds || !self.enforced() { Ok(()) } else { Err(self.refuse(public, cause())) }
+    }
+
+    /// A rejection that names this requirement, for refusals that are not a yes-or-no check.
+    #[must_use]
+    pub fn refuse(self, public: &'static str, cause: impl Into<String>) -> Rejection {
+        Rejection::new(self, public, cause)
     }
 }
 
