@@ -398,7 +398,7 @@ async fn tool_door(lab: Lab) -> Result<Finding, Trouble> {
     ] {
         let result = read(&text).await?;
         finding.reached(result.is_some(), format!("the model was told of {what}"));
-        let judged = result.map(|text| sound(&super::lab::unfold(&text)));
+        let judged = result.map(|text| sound(&super::running::unfold(&text)));
         let words = format!("{what} in the result: {judged:?}");
         finding.no_effect(judged.is_none_or(|it| it.is_ok()), words);
     }

@@ -5,7 +5,9 @@
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Finding, Lab, Options, Target, Trouble};
+use super::Finding;
+use super::options::Options;
+use super::running::Target;
 
 /// So many wait at most; more than lanes times configurations are never of use.
 const MOST: usize = 16;
@@ -46,19 +48,19 @@ impl Deref for Lent {
 }
 
 impl Lent {
-    /// Lends a target that was started like this and still answers, or starts one.
-    ///
-    /// # Errors
-    /// As [`Lab::instance`].
-    pub(super) async fn of(lab: &Lab, options: Options) -> Result<Self, Trouble> {
-        let idle = Arc::clone(lab.idle());
-        while let Some(target) = idle.take(&options) {
+    /// Lends a target that waits, was started like this and still answers; none where there is none.
+    pub(super) async fn waiting(idle: &Arc<Idle>, options: &Options) -> Option<Self> {
+        while let Some(target) = idle.take(options) {
             if target.alive().await {
-                return Ok(Self { target, options, idle });
+                return Some(Self::of(target, options.clone(), idle));
             }
         }
-        let target = lab.instance(options.clone()).await?;
-        Ok(Self { target, options, idle })
+        None
+    }
+
+    /// Lends a target that was started like this just now.
+    pub(super) fn of(target: Target, options: Options, idle: &Arc<Idle>) -> Self {
+        Self { target, options, idle: Arc::clone(idle) }
     }
 
     /// Hands the target on, unless something fell: what state it is in is unknown then.

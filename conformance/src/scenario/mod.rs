@@ -43,12 +43,14 @@ mod lab;
 mod lent;
 pub mod listing;
 mod offer;
+mod options;
 #[cfg(unix)]
 mod plugin;
 #[cfg(target_os = "linux")]
 pub mod probes;
 mod rate;
 mod registry;
+mod running;
 pub mod sandbox;
 pub mod secret;
 mod sight;
@@ -56,6 +58,7 @@ mod stream;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod tls;
+mod tool_call;
 pub mod vault;
 mod websocket;
 
@@ -64,8 +67,10 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 pub use finding::{Finding, Trouble};
-pub use lab::{Lab, Options, Target, ToolRun};
+pub use lab::Lab;
 pub use lent::Lent;
+pub use options::Options;
+pub use running::{Target, ToolRun};
 
 /// One thing to run besides corpus cases, made at run time from a table: a scenario or a probe.
 #[derive(Clone)]

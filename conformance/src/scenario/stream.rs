@@ -10,7 +10,7 @@ use crate::target::process::contains;
 use crate::target::world::random_hex;
 
 use super::kit::{in_workspace, placeholders, write_call, wrote};
-use super::lab::texts;
+use super::running::texts;
 use super::{Finding, Lab, Options, Scenario, Trouble};
 
 /// Config patches of the manifest under which the target asks otherwise than it is used to.

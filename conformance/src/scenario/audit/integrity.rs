@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::scenario::kit::{audit_log, placeholders, set_header, settled};
-use crate::scenario::lab::tool_call;
+use crate::scenario::tool_call::tool_call;
 use crate::scenario::{Finding, Lab, Options, Target, Trouble};
 use crate::sensor::audit_log::Reading;
 use crate::stage::model::ToolCall;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::scenario::kit::{audit_log, in_workspace, placeholders};
-use crate::scenario::lab::texts;
+use crate::scenario::running::texts;
 use crate::scenario::{Finding, Lab, Options, Target, Trouble};
 use crate::sensor::files;
 use crate::stage::model::Answer;
