@@ -2,7 +2,7 @@
 //! It must never know a target or an expectation.
 
 use super::Trouble;
-use super::scene::{Scene, Site};
+use super::scene::{Scene, Site, unstaged};
 use crate::driver::launcher::Input;
 
 /// The stage of an `env.` probe.
@@ -18,6 +18,6 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
             let bytes = format!("{secret}\n").into_bytes();
             scene.ask(|ask| ask.stdin = Input::Bytes(bytes)).leak(secret, "the launcher's input")
         }
-        _ => return Err(super::unstaged(id)),
+        _ => return Err(unstaged(id)),
     })
 }

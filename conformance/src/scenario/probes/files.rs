@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Trouble;
-use super::scene::{Removed, Scene, Sight, Site};
+use super::scene::{Removed, Scene, Sight, Site, unstaged};
 use crate::target::world::random_hex;
 
 /// The stage of a `fs.` probe.
@@ -91,7 +91,7 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
                 )
             })
         }
-        _ => return Err(super::unstaged(id)),
+        _ => return Err(unstaged(id)),
     })
 }
 

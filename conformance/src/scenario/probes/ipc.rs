@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::Trouble;
-use super::scene::{Removed, Scene, Sight, Site};
+use super::scene::{Removed, Scene, Sight, Site, unstaged};
 use crate::stage::egress::Sink;
 use crate::target::process;
 use crate::target::world::{World, random_hex};
@@ -37,7 +37,7 @@ pub(super) async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
             r#"my $id = semget($ARGV[0], 1, 0x780); defined $id or die "$!\n";"#,
             "my $id = semget($ARGV[0], 0, 0); semctl($id, 0, 0, 0) if defined $id;",
         ),
-        _ => return Err(super::unstaged(id)),
+        _ => return Err(unstaged(id)),
     };
     perl(site.world, make, &[&key.to_string(), &secret]).await?;
     let removal = Removal { line: line(remove, &[&key.to_string()]) };

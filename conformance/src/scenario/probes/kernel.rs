@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::Trouble;
 use super::outside;
-use super::scene::{Held, Scene, Sight, Site};
+use super::scene::{Held, Scene, Sight, Site, unstaged};
 use crate::driver::launcher::Keyring;
 use crate::target::world::random_hex;
 
@@ -78,7 +78,7 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
                     Err(error) => Sight::Blind(format!("the session was not looked at: {error}")),
                 })
         }
-        _ => return Err(super::unstaged(id)),
+        _ => return Err(unstaged(id)),
     })
 }
 

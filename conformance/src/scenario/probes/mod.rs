@@ -38,7 +38,7 @@ mod terminal;
 mod traps;
 
 use agent::{Agent, Outcome};
-use play::{Side, side, unstaged, words};
+use play::{Side, side, words};
 use scene::Sight;
 
 /// The name of the probe's program, inside and outside.

@@ -2,7 +2,7 @@
 //! It must never know a target or an expectation.
 
 use super::Trouble;
-use super::scene::{Scene, Sight, Site};
+use super::scene::{Scene, Sight, Site, unstaged};
 use crate::stage::egress::{self, Ear, Sink};
 use crate::target::world::random_hex;
 
@@ -27,7 +27,7 @@ pub(super) async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
             (sink, scene.params(|params| params.target = Some(path)))
         }
         "net.bind-host" => return bind_host(scene, nonce),
-        _ => return Err(super::unstaged(id)),
+        _ => return Err(unstaged(id)),
     };
     Ok(heard(scene, sink, nonce))
 }

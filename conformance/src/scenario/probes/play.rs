@@ -11,7 +11,7 @@ use crate::driver::{DriverError, Ran, RunLimits};
 use crate::target::process::contains;
 use crate::target::world::{random_hex, targets_are_root};
 
-use super::scene::{After, Held, Scene, Sight, Site, Sweeper, hold_file};
+use super::scene::{After, Held, Scene, Sight, Site, Sweeper, hold_file, unstaged};
 use super::{PROGRAM, Subject, Trouble, environment, files, ipc, kernel, machine, mounts, network};
 use super::{outside, privileges, processes, resources, separation, sockets, terminal, traps};
 use crate::scenario::sight::heartbeat;
@@ -260,11 +260,7 @@ async fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
     }
 }
 
-pub(super) fn unstaged(id: &str) -> Trouble {
-    Trouble::Harness(format!("no stage is written for probe {id}"))
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Trouble> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Trouble::Harness(error.to_string()))

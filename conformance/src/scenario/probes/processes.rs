@@ -5,7 +5,7 @@ use clawproof_probe::Own;
 
 use super::Trouble;
 use super::outside;
-use super::scene::{After, Scene, Sight, Site};
+use super::scene::{After, Scene, Sight, Site, unstaged};
 use crate::driver::launcher::Interrupt;
 use crate::stage::neighbours::Neighbour;
 
@@ -168,7 +168,7 @@ async fn with_neighbour(
             })
             .keep(neighbour),
         "proc.list-host" => scene.keep(neighbour).leak(secret, "the canary process's command line"),
-        _ => return Err(super::unstaged(id)),
+        _ => return Err(unstaged(id)),
     })
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::Trouble;
 use super::outside;
-use super::scene::{Held, Removed, Scene, Sight, Site};
+use super::scene::{Held, Removed, Scene, Sight, Site, unstaged};
 use crate::sensor::resident::Watch;
 
 /// Processes of the bomb.
@@ -107,7 +107,7 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
                 .during(priority)
         }
         "res.inotify" => watches(scene, site),
-        _ => return Err(super::unstaged(id)),
+        _ => return Err(unstaged(id)),
     })
 }
 

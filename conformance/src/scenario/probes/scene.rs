@@ -11,6 +11,7 @@ use crate::driver::launcher::{Ask, Interrupt};
 use crate::target::process::contains;
 use crate::target::world::{World, random_hex};
 
+use super::Trouble;
 use super::outside::{self, Marked};
 use super::racer::Racer;
 pub(super) use crate::scenario::sight::Sight;
@@ -40,7 +41,7 @@ impl Site<'_> {
     }
 
     /// Puts a private file of the target's user somewhere on the host.
-    pub(crate) fn place(&self, path: &Path, text: &str) -> Result<(), super::Trouble> {
+    pub(crate) fn place(&self, path: &Path, text: &str) -> Result<(), Trouble> {
         Ok(self.world.write(path, text.as_bytes(), 0o600)?)
     }
 }
@@ -211,4 +212,9 @@ impl Drop for Sweeper {
 /// The step files of a run.
 pub(crate) fn hold_file(site: &Site<'_>) -> PathBuf {
     step::hold(&site.workspace, &site.token)
+}
+
+/// The trouble with a probe that has no stage.
+pub(crate) fn unstaged(id: &str) -> Trouble {
+    Trouble::Harness(format!("no stage is written for probe {id}"))
 }

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::termios::{LocalModes, OptionalActions};
 
 use super::Trouble;
-use super::scene::{Scene, Sight, Site};
+use super::scene::{Scene, Sight, Site, unstaged};
 use crate::driver::launcher::Input;
 use crate::scenario::terminal;
 
@@ -55,7 +55,7 @@ pub(super) fn stage(id: &str, site: &Site<'_>) -> Result<Scene, Trouble> {
                 .keep(kept)
                 .after(move |_| sequences(master, &secret))
         }
-        _ => return Err(super::unstaged(id)),
+        _ => return Err(unstaged(id)),
     })
 }
 
