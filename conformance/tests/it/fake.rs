@@ -213,7 +213,7 @@ impl Heart {
             return Self::default();
         }
         let manifest = Manifest::parse(&manifest(mode), Path::new("fake.toml")).unwrap();
-        let corpus = super::verdicts::corpus();
+        let corpus = super::cases::corpus();
         let attacks = corpus.cases().filter(|(_, case)| case.kind == Kind::Attack);
         let known = attacks.filter_map(|(_, case)| {
             // Built twice with other values: what is the same in both is what is published.

@@ -6,6 +6,7 @@ mod abroad;
 mod adapter;
 #[cfg(target_os = "linux")]
 mod browser;
+mod cases;
 mod command;
 mod corpus;
 mod fake;
