@@ -1,7 +1,9 @@
 //! The order of rooms: each library states it on the first lines of its lib.rs, and no room names
 //! one to its right. The statement is read, not repeated here, so the two cannot differ.
 
-use super::paths::rooms_named;
+use proc_macro2::TokenStream;
+
+use super::paths::{modules, named};
 use super::{Fault, File};
 
 /// Checks the library whose sources stand under `root` (with a slash at its end).
@@ -30,23 +32,20 @@ pub(super) fn check(files: &[File], root: &str) -> Vec<Fault> {
 }
 
 fn check_file(file: &File, root: &str, order: &[Vec<String>]) -> Vec<Fault> {
-    let Some(inside) = file.path.strip_prefix(root).and_then(|path| path.strip_suffix(".rs"))
-    else {
+    let Some(modules) = file.path.strip_prefix(root).and_then(modules) else {
         return Vec::new();
     };
-    let mut modules: Vec<_> = inside.split('/').collect();
-    if modules.last() == Some(&"mod") {
-        modules.pop();
-    }
     let Some(own) = modules.first().and_then(|room| place(order, room)) else {
         return Vec::new(); // lib.rs and main.rs stand outside the rooms
     };
-    rooms_named(&file.text, modules.len())
+    let tokens = file.text.parse::<TokenStream>().unwrap_or_default();
+    named(tokens, &modules)
         .into_iter()
-        .filter(|named| place(order, &named.room).is_some_and(|other| other > own))
-        .map(|named| {
-            let sentence = format!("names the room `{}`, which stands to its right", named.room);
-            Fault::new(&file.path, named.line, sentence)
+        .filter_map(|named| Some((named.path.into_iter().next()?, named.line)))
+        .filter(|(room, _)| place(order, room).is_some_and(|other| other > own))
+        .map(|(room, line)| {
+            let sentence = format!("names the room `{room}`, which stands to its right");
+            Fault::new(&file.path, line, sentence)
         })
         .collect()
 }

@@ -2,6 +2,7 @@
 //! what is wrong with it, and each has a test that sees it fail. Knows files, never their meaning.
 
 mod arrows;
+mod circles;
 mod paths;
 mod rules;
 mod walk;
@@ -86,6 +87,7 @@ fn all(files: &[File]) -> Vec<Fault> {
     for root in ["reference-runtime/src/", "conformance/src/"] {
         faults.extend(arrows::check(files, root));
     }
+    faults.extend(circles::check(files));
     faults
 }
 
@@ -111,9 +113,12 @@ mod tests {
             file("conformance/src/lib.rs", "//! `a -> b`.\npub mod a;\npub mod b;\n"),
             file("conformance/src/a.rs", "//! a\nuse crate::b;\n"),
             file("conformance/src/b.rs", "//! b\n"),
+            file("e/src/lib.rs", "//! e\nmod f;\nmod g;\n"),
+            file("e/src/f.rs", "//! f\nuse super::g;\n"),
+            file("e/src/g.rs", "//! g\nuse super::f;\n"),
         ]);
         let with_fault: Vec<_> = faults.iter().map(|fault| fault.file.as_str()).collect();
-        for path in ["a.rs", "b.rs", "c.rs", "d.md", "x/Cargo.toml", "Cargo.lock"] {
+        for path in ["a.rs", "b.rs", "c.rs", "d.md", "x/Cargo.toml", "Cargo.lock", "e/src/f.rs"] {
             assert!(with_fault.contains(&path), "{path} has no fault: {faults:?}");
         }
         assert!(with_fault.contains(&"conformance/src/a.rs"), "{faults:?}");
