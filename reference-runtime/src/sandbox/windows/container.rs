@@ -15,7 +15,7 @@ use rappct::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{helper::Contain, quote};
+use super::{orders::Contain, quote};
 
 /// Read, list, execute.
 const READ: AccessMask = AccessMask(0x0012_00a9);

@@ -13,13 +13,14 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use win_custody::{Job, JobLimits, Launch, Process, anonymous_pipe};
 
 use super::{
     container::{Contained, Container},
     frame::{self, Kind},
-    interface, lookup, measure, wide,
+    interface, lookup, measure,
+    orders::{Limits, Orders, Work},
+    wide,
 };
 use crate::registry::protocol::MAX_CALL;
 
@@ -29,70 +30,6 @@ const FAILED: u8 = 125;
 const MAX_ORDERS: u64 = 4_000_000;
 /// How long a stream may stay open after the tool and its children have ended.
 const DRAIN: Duration = Duration::from_millis(500);
-
-/// What the helper is told: one line of JSON on its standard input.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Orders {
-    /// None: no limit.
-    pub(super) limits: Option<Limits>,
-    /// Whether the clipboard, desktops and windows of others are limited.
-    pub(super) interface: bool,
-    /// End what is left behind.
-    pub(super) reap: bool,
-    /// None: the tool runs as this user does.
-    pub(super) contain: Option<Contain>,
-    /// None: this process's own.
-    pub(super) environment: Option<Vec<(String, String)>>,
-    /// The workspace, which is the working folder.
-    pub(super) workspace: PathBuf,
-    /// What is run.
-    pub(super) work: Work,
-    /// Only read in a `knockout` build.
-    pub(super) knockout: Option<String>,
-}
-
-/// What all processes of a run may take together, and each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Limits {
-    /// Processes alive at one time, the helper among them.
-    pub(super) processes: u32,
-    /// Bytes committed by one process.
-    pub(super) process_memory: usize,
-    /// Bytes committed by all together.
-    pub(super) job_memory: usize,
-}
-
-/// The container around the tool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Contain {
-    /// Whether it has the capabilities of the network.
-    pub(super) network: bool,
-    /// Whether the workspace may be changed.
-    pub(super) write: bool,
-    /// The share of all processors, in percent.
-    pub(super) cpu_percent: Option<u32>,
-}
-
-/// What is run.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Work {
-    /// Nothing.
-    Nothing,
-    /// The file tools' worker; its call of so many bytes follows the orders.
-    Worker {
-        /// The length of the call.
-        bytes: usize,
-    },
-    /// A program and its arguments, in the system's own characters.
-    Program(Vec<Vec<u16>>),
-    /// Tries what must not be possible, in the container.
-    Prove(measure::Forbidden),
-    /// Counts whether the limits hold, outside of any container.
-    Count,
-}
 
 /// Where frames are written.
 type Speaker = Arc<Mutex<io::Stdout>>;

@@ -11,13 +11,12 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use win_custody::{Launch, Process};
 
 use super::{
     Backend, CPU_PERCENT, Heads,
-    helper::{Contain, Limits, Work},
+    orders::{Contain, Forbidden, Limits, Work},
     run_to_end,
 };
 use crate::sandbox::run::Refusal;
@@ -53,24 +52,6 @@ impl Found {
         .filter(|(held, _)| !held)
         .map(|(_, sentence)| sentence.to_owned())
         .collect()
-    }
-}
-
-/// What a process in the container must not be able to do.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Forbidden {
-    /// A file outside that must open neither for reading nor for writing.
-    pub(super) file: PathBuf,
-    /// A port of the host that must not be reached.
-    pub(super) port: u16,
-}
-
-impl Forbidden {
-    /// The arguments of the role that tries it.
-    pub(super) fn words(&self) -> Vec<OsString> {
-        let file = self.file.clone().into_os_string();
-        vec!["contain".into(), "prove".into(), file, self.port.to_string().into()]
     }
 }
 

@@ -8,6 +8,7 @@ mod helper;
 mod interface;
 mod lookup;
 mod measure;
+mod orders;
 mod quote;
 
 use std::{
@@ -37,7 +38,7 @@ use super::{
 use crate::{audit::Rejection, registry::Capability, requirement};
 use frame::Kind;
 pub(super) use helper::main as helper_main;
-use helper::{Contain, Limits, Orders};
+use orders::{Contain, Limits, Orders};
 
 /// How long a killed run may take to be gone before that is an error.
 const GRACE: Duration = Duration::from_secs(5);
@@ -171,9 +172,9 @@ impl Backend {
             environment: Some(environment(&self.workspace)),
             workspace: self.workspace.clone(),
             work: match work {
-                Work::Trial => helper::Work::Nothing,
-                Work::Worker(call) => helper::Work::Worker { bytes: call.len() },
-                Work::Program(argv) => helper::Work::Program(
+                Work::Trial => orders::Work::Nothing,
+                Work::Worker(call) => orders::Work::Worker { bytes: call.len() },
+                Work::Program(argv) => orders::Work::Program(
                     argv.iter().map(|word| word.encode_wide().collect()).collect(),
                 ),
             },
