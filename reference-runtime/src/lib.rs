@@ -1,7 +1,7 @@
 //! The ClawProof reference runtime: an agent runtime in which five layers of defence are real.
 //!
 //! Rooms stand in one order and a room never names one to its right:
-//! `private, requirement, audit, boundary -> rate, vault, config, outbound -> registry, sandbox -> plugin -> agent -> gateway`.
+//! `private, requirement -> audit, boundary -> rate, vault, config, outbound -> registry, sandbox -> plugin -> agent -> gateway`.
 //! `cargo xtask tidy` holds that order.
 
 pub mod private;
