@@ -19,6 +19,7 @@ use crate::audit::Rejection;
 use crate::boundary::attachment::{FileName, Meter, place};
 use crate::boundary::path::{FileError, Workspace};
 use crate::boundary::{Checked, Limits};
+use crate::private;
 use crate::requirement::{self, INPUT_ATTACHMENT_COUNT};
 
 /// The most attachments that one session may hold at a time.
@@ -86,10 +87,7 @@ impl Upload {
                 return Ok(false);
             }
             fs::rename(&path, files.file(&stored)).map_err(unavailable)?;
-            #[cfg(unix)]
-            fs::File::open(&files.folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(unavailable)?;
+            private::sync_folder(&files.folder).map_err(unavailable)?;
             write.commit().map_err(unavailable)?;
             Ok(true)
         };
@@ -138,11 +136,7 @@ impl Store {
         limits: &Limits,
     ) -> Result<Upload, Rejection> {
         let path = self.files.folder.join(format!("upload-{}", SessionId::random()?.as_str()));
-        let mut options = tokio::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        options.mode(0o600);
-        let file = options.open(&path).await.map_err(unavailable)?;
+        let file = private::create(&path).map(Into::into).map_err(unavailable)?;
         let (store, session) = (self.clone(), session.clone());
         let (meter, hash) = (Meter::new(limits), Sha256::new());
         Ok(Upload { store, session, name, meter, hash, file, path, kept: false })

@@ -12,6 +12,7 @@ use super::history::Attachment;
 use super::session_id::SessionId;
 use super::unavailable::unavailable;
 use crate::audit::Rejection;
+use crate::private;
 
 /// Session and attachment id -> [`Attachment`].
 pub(super) const ATTACHMENTS: TableDefinition<'_, (&str, &str), &[u8]> =
@@ -31,11 +32,7 @@ impl Files {
     /// and contents whose removal was.
     pub(super) fn open(state: &Path, write: &WriteTransaction) -> Result<Self, Rejection> {
         let folder = state.join("attachments");
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&folder).map_err(unavailable)?;
+        private::create_folders(&folder).map_err(unavailable)?;
         write.open_table(ATTACHMENTS).map_err(unavailable)?;
         let contents = write.open_table(CONTENTS).map_err(unavailable)?;
         for entry in fs::read_dir(&folder).map_err(unavailable)? {

@@ -12,7 +12,7 @@ use super::history::Entry;
 use super::session_id::SessionId;
 use super::unavailable::unavailable;
 use crate::audit::Rejection;
-use crate::requirement;
+use crate::{private, requirement};
 
 pub(super) const SESSIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sessions");
 const ENTRIES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("entries");
@@ -41,13 +41,19 @@ impl Store {
     /// `error.deny` where the file cannot be used or another process holds it.
     pub fn open(state: &Path) -> Result<Self, Rejection> {
         let path = state.join("sessions.redb");
-        let database = Database::create(&path).map_err(unavailable)?;
+        let mut options = std::fs::OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let file = private::open(options, &path).map_err(unavailable)?;
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
+            // One that was here before may be looser.
             let owner_alone = std::fs::Permissions::from_mode(0o600);
-            std::fs::set_permissions(&path, owner_alone).map_err(unavailable)?;
+            file.set_permissions(owner_alone).map_err(unavailable)?;
         }
+        let database = Database::builder()
+            .create_with_backend(redb::backends::FileBackend::new(file).map_err(unavailable)?)
+            .map_err(unavailable)?;
         let write = database.begin_write().map_err(unavailable)?;
         write.open_table(SESSIONS).map_err(unavailable)?;
         write.open_table(ENTRIES).map_err(unavailable)?;
