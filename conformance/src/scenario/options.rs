@@ -32,7 +32,7 @@ impl Options {
     }
 
     /// Puts the world on a file system in memory, for cases that save thousands of files and run
-    /// no tool ([`World::in_memory`]).
+    /// no tool ([`in_memory`](crate::target::world::World::in_memory)).
     #[must_use]
     pub fn in_memory(mut self) -> Self {
         self.in_memory = true;
