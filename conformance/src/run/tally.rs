@@ -89,9 +89,13 @@ const BY_HEART: &str = "not shown: that it is more than known by heart, as anoth
 /// The requirement that no input ends the target.
 const DEATH: &str = "error.no-panic";
 
-/// A case that names a scenario which there is not.
+/// A case that names a scenario which there is not, or not on this system.
 fn nobody(player: &str) -> Raw {
-    let trouble = Trouble::Harness(format!("there is no `{player}` to play it"));
+    let trouble = if cfg!(not(unix)) && player.starts_with("scenario:plugin.") {
+        Trouble::no_plugins()
+    } else {
+        Trouble::Harness(format!("there is no `{player}` to play it"))
+    };
     Raw::Troubled { trouble, milliseconds: 0 }
 }
 

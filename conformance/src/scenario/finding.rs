@@ -115,6 +115,14 @@ pub enum Trouble {
     Harness(String),
 }
 
+impl Trouble {
+    /// The suite's plugin cannot be played on this system.
+    #[must_use]
+    pub fn no_plugins() -> Self {
+        Self::NotApplicable("the suite's plugin speaks over a Unix socket".to_owned())
+    }
+}
+
 impl From<DriverError> for Trouble {
     fn from(error: DriverError) -> Self {
         match error {

@@ -62,7 +62,8 @@ pub(super) fn ensure(place: &Place) -> Result<Wine, Failure> {
     let wine = scripts(place, program, &server, libraries.as_deref())?;
     if !place.at("prefix/system.reg").is_file() {
         eprintln!("making a Wine prefix (a minute, once)");
-        let made = wine.shell("umask 022; exec timeout 300 \"$1\" wineboot -i </dev/null >/dev/null 2>&1");
+        let made =
+            wine.shell("umask 022; exec timeout 300 \"$1\" wineboot -i </dev/null >/dev/null 2>&1");
         if made.arg(&wine.program).status()? != 0 {
             return Err(Failure::machine("wineboot failed"));
         }

@@ -51,6 +51,8 @@ pub async fn play_fresh(lab: &Lab, kept: &mut Kept, case: &Case) -> Result<Playe
                 let delivered = seen.served;
                 Ok(Played { delivered, ..played(case, &seen, evidence) })
             }
+            #[cfg(not(unix))]
+            Surface::PluginFrame => Err(Trouble::no_plugins()),
             other => Err(Trouble::Harness(format!("{} needs no fresh target", other.id()))),
         }
     };
