@@ -136,7 +136,10 @@ impl Store {
         limits: &Limits,
     ) -> Result<Upload, Rejection> {
         let path = self.files.folder.join(format!("upload-{}", SessionId::random()?.as_str()));
-        let file = private::create(&path).map(Into::into).map_err(unavailable)?;
+        // It has its folder's privacy, and is renamed while it is open.
+        let mut options = fs::OpenOptions::new();
+        let file = private::open(options.write(true).create_new(true), &path);
+        let file = file.map(Into::into).map_err(unavailable)?;
         let (store, session) = (self.clone(), session.clone());
         let (meter, hash) = (Meter::new(limits), Sha256::new());
         Ok(Upload { store, session, name, meter, hash, file, path, kept: false })
