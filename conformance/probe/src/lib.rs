@@ -415,6 +415,17 @@ pub struct Line {
 const ABSENT: &[&str] =
     &["Function not implemented", "No such device", "Address family not supported by protocol"];
 
+/// How a helper's role ends, with the reason on standard error.
+pub(crate) fn ended(name: &str, result: std::io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("@{name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Text, reversed by characters.
 #[must_use]
 pub fn reversed(text: &str) -> String {

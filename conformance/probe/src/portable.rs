@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{Params, reversed, step};
+use crate::{Params, ended, reversed, step};
 
 /// How long a process waits to be looked at before it goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -25,13 +25,7 @@ pub(crate) fn role(name: &str, arguments: &[String]) -> ExitCode {
         "neighbour" => io::copy(&mut io::stdin().lock(), &mut io::sink()).map(drop),
         _ => Err(io::Error::other("no such helper")),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("@{name}: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended(name, result)
 }
 
 /// A command; every process of these probes is started here.

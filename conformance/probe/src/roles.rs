@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::helper::{PATIENCE, touched, wait_for};
-use crate::reversed;
+use crate::{ended, reversed};
 
 /// Runs the helper role of that name.
 pub(crate) fn run(name: &str, arguments: &[String]) -> ExitCode {
@@ -29,13 +29,7 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> ExitCode {
         "watches" => crate::resources::watches(Path::new(text(0))),
         _ => Err(io::Error::other("no such helper")),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("@{name}: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended(name, result)
 }
 
 fn copy_reversed(from: &Path, to: &Path) -> io::Result<()> {

@@ -15,7 +15,6 @@ mod run;
 #[cfg(any(target_os = "macos", test))]
 mod seatbelt;
 pub mod shim;
-#[cfg(any(target_os = "macos", windows, test))]
 mod trusted;
 
 #[cfg(target_os = "linux")]

@@ -5,21 +5,13 @@
 #[cfg(windows)]
 pub(super) use undo::Guard;
 
-/// Anywhere in the workspace, there or not, in any case of its letters. Each is a path from a folder
-/// of the workspace on.
-#[cfg(any(target_os = "macos", windows, test))]
-pub(super) const NAMES: &[&str] = &[
+/// Files that a shell or another program trusts in the folder where it finds them.
+pub(super) const FILES: &[&str] = &[
     ".bash_login",
     ".bash_profile",
     ".bashrc",
     ".envrc",
-    ".git/commondir",
-    ".git/config",
-    ".git/config.worktree",
-    ".git/hooks",
-    ".git/info/attributes",
     ".gitconfig",
-    ".gitmodules",
     ".mcp.json",
     ".profile",
     ".zprofile",
@@ -27,6 +19,25 @@ pub(super) const NAMES: &[&str] = &[
     ".zshrc",
     "openclaw.json",
 ];
+
+/// What git trusts in a repository, as paths from its folder on.
+#[cfg(any(target_os = "macos", windows, test))]
+const GIT: &[&str] = &[
+    ".git/commondir",
+    ".git/config",
+    ".git/config.worktree",
+    ".git/hooks",
+    ".git/info/attributes",
+    ".gitmodules",
+];
+
+/// All of them, sorted: anywhere in the workspace, there or not, in any case of its letters.
+#[cfg(any(target_os = "macos", test))]
+pub(super) fn names() -> Vec<&'static str> {
+    let mut names = [FILES, GIT].concat();
+    names.sort_unstable();
+    names
+}
 
 #[cfg(any(windows, test))]
 mod undo {
@@ -37,7 +48,9 @@ mod undo {
         sync::{Arc, Mutex, PoisonError},
     };
 
-    use super::NAMES;
+    use cap_std::{ambient_authority, fs::Dir};
+
+    use super::{FILES, GIT};
 
     /// The most bytes that are kept for one run.
     const MOST: u64 = 16 << 20;
@@ -146,17 +159,19 @@ mod undo {
                     undone.push(path);
                 }
             }
+            // A folder above may be a link now: what leads out of the workspace is not followed.
+            let root = Dir::open_ambient_dir(&self.root, ambient_authority())?;
             for (path, content) in &self.files {
-                if fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
-                    continue;
+                let Ok(inside) = path.strip_prefix(&self.root) else { continue };
+                match root.symlink_metadata(inside) {
+                    Ok(found) if found.is_file() => continue,
+                    Ok(found) if found.is_dir() => root.remove_dir_all(inside)?,
+                    _ => {}
                 }
-                if let Some(above) = path.parent() {
-                    fs::create_dir_all(above)?;
+                if let Some(above) = inside.parent() {
+                    root.create_dir_all(above)?;
                 }
-                if path.is_dir() {
-                    fs::remove_dir_all(path)?;
-                }
-                fs::write(path, content)?;
+                root.write(inside, content)?;
                 undone.push(path.clone());
             }
             undone.sort();
@@ -212,7 +227,8 @@ mod undo {
         if path.extension().is_some_and(|ending| ending == UNDONE) {
             return false;
         }
-        text.ends_with("/.git/") || NAMES.iter().any(|name| text.contains(&format!("/{name}/")))
+        text.ends_with("/.git/")
+            || FILES.iter().chain(GIT).any(|name| text.contains(&format!("/{name}/")))
     }
 
     #[cfg(test)]
@@ -299,6 +315,19 @@ mod undo {
             fs::create_dir_all(&hooks).unwrap();
             fs::File::create(hooks.join("large")).unwrap().set_len(MOST + 1).unwrap();
             assert!(Kept::of(folder.path()).unwrap_err().contains("too much to keep"));
+        }
+
+        #[cfg(unix)]
+        #[test]
+        fn nothing_is_put_back_through_a_link_that_leads_out() {
+            let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let root = folder.path();
+            write(root, "deep/.git/config", "mine");
+            let kept = Kept::of(root).unwrap();
+            fs::remove_dir_all(root.join("deep")).unwrap();
+            std::os::unix::fs::symlink(outside.path(), root.join("deep")).unwrap();
+            assert!(kept.put_back().is_err());
+            assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
         }
 
         #[cfg(unix)]

@@ -21,22 +21,8 @@ use super::{
     links::{self, Baits},
     shim::Identity,
 };
+use crate::sandbox::trusted;
 
-/// Files that a shell or another program trusts where it finds them: protected at the top of the
-/// workspace, and in the user's home also where they are missing.
-const FILES: &[&str] = &[
-    ".bash_login",
-    ".bash_profile",
-    ".bashrc",
-    ".envrc",
-    ".gitconfig",
-    ".mcp.json",
-    ".profile",
-    ".zprofile",
-    ".zshenv",
-    ".zshrc",
-    "openclaw.json",
-];
 /// The time of change by which a placeholder is known for one, also after a crash: one second after
 /// the epoch.
 const MARK: Duration = Duration::from_secs(1);
@@ -102,7 +88,8 @@ pub(super) fn protect(root: &Path, extra: &Extra, owner: Owner) -> Result<Guard,
         placed: false,
     };
     let home = extra.home.as_deref().and_then(|home| home.strip_prefix(root).ok());
-    for name in FILES {
+    // At the top of the workspace; in the user's home also where they are missing.
+    for name in trusted::FILES {
         guard.keep(Path::new(name), Missing::Nothing, owner)?;
         if let Some(home) = home {
             guard.keep(&home.join(name), Missing::File(""), owner)?;

@@ -238,7 +238,7 @@ impl Profile {
     }
 
     fn protect(&mut self, workspace: &str, facts: &Facts) {
-        for name in trusted::NAMES {
+        for name in trusted::names() {
             let pattern = any_case(name);
             self.line(&format!(
                 "(deny file-write* (require-all (subpath {workspace}) (regex #\"/{pattern}(/|$)\")))"
